@@ -1,0 +1,58 @@
+# Set up, run and test buildsrht. `make` alone says what there is.
+#
+# Touches the checkout and Debian's package database, nothing else.
+
+PORT ?= 5002
+VAR ?= var
+PYTHON ?= /usr/bin/python3
+export PORT VAR
+
+IMAGES = debian/stable
+PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
+
+.PHONY: help setup packages image demo run test lint constraints clean
+
+help:
+	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 15
+
+setup: .venv/installed ## install what is missing: Debian packages (with sudo) and .venv
+
+packages:
+	@contrib/install-debian-packages
+
+# After the Debian packages, which bring Python's venv, but not again because of them.
+.venv/installed: setup.cfg pyproject.toml constraints.txt | packages
+	@echo 'Installing Python packages into .venv'
+	$(PYTHON) -m venv .venv
+	.venv/$(PIP_INSTALL) --constraint constraints.txt --editable '.[test,lint]'
+	@touch $@
+
+image: setup ## build the default image, unless it is up to date
+	@for image in $(IMAGES); do .venv/bin/buildsrht image build "$$image" || exit; done
+
+demo: setup ## run one job on a queue of its own, from submission to artifact
+	@.venv/bin/python contrib/demo
+
+run: setup image ## serve on http://127.0.0.1:PORT until Ctrl-C; state is kept in VAR
+	@exec .venv/bin/buildsrht up
+
+test: IMAGES = debian/bookworm debian/trixie
+test: setup image ## run the whole test suite, on real servers and guests; ARGS go to pytest
+	.venv/bin/pytest $(ARGS)
+
+lint: setup ## check style and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy buildsrht worker
+
+constraints: packages ## pin the newest version of every Python package
+	rm -rf build/newest
+	$(PYTHON) -m venv build/newest
+	build/newest/$(PIP_INSTALL) --editable '.[test,lint]'
+	(head -n 1 constraints.txt; build/newest/bin/pip freeze --exclude-editable) > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+
+clean: ## remove what setup and demo made; VAR stays, it holds your jobs
+	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VAR)/demo
+	find buildsrht worker tests -name __pycache__ -prune -exec rm -rf {} +
