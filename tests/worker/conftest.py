@@ -1,0 +1,70 @@
+"""A guest of each kind: a fake one per test, a real one shared by the tests that boot."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildsrht import config as settings
+from buildsrht.config import Config
+from tests.worker.fakes import fake_machine
+from worker import images, vm
+from worker.accelerator import choose_accelerator
+from worker.guest import Guest
+
+IMAGE = "debian/trixie"
+BOOT_SECONDS = 240
+
+
+@pytest.fixture(scope="session")
+def host_config(tmp_path_factory) -> Config:
+    """This checkout's own configuration: its images, its accelerator; work in a temporary place."""
+    loaded = settings.load()
+    work = tmp_path_factory.mktemp("work")
+    return replace_in(loaded, "worker", path=work)
+
+
+def replace_in(config: Config, section: str, **changes) -> Config:
+    from dataclasses import replace
+
+    return replace(config, **{section: replace(getattr(config, section), **changes)})
+
+
+@pytest.fixture(scope="session")
+def hardware(host_config) -> vm.Hardware:
+    image = images.require_built(host_config, IMAGE, "amd64")
+    worker = host_config.worker
+    return vm.Hardware(choose_accelerator(host_config, image), worker.memory, worker.cpus)
+
+
+@pytest.fixture(scope="session")
+def boot_real(host_config, hardware, tmp_path_factory):
+    """Boots a real machine: `with boot_real("debian/trixie") as machine`."""
+
+    def boot(name: str = IMAGE, **options):
+        image = images.require_built(host_config, name, "amd64")
+        directory = tmp_path_factory.mktemp("machine") / "vm"
+        return vm.boot(image, hardware, directory, timeout=BOOT_SECONDS, **options)
+
+    return boot
+
+
+@pytest.fixture(scope="session")
+def real_machine(boot_real) -> Iterator[vm.Vm]:
+    """One real machine for every test that only looks; one that breaks it boots its own."""
+    with boot_real() as machine:
+        yield machine
+
+
+@pytest.fixture
+def fake_guest(tmp_path: Path) -> Iterator[Guest]:
+    with fake_machine(tmp_path / "fake") as machine:
+        yield machine.guest
+
+
+@pytest.fixture(params=["fake", pytest.param("real", marks=pytest.mark.vm)])
+def guest(request) -> Guest:
+    """A guest of each kind, for tests of what both must do alike."""
+    if request.param == "fake":
+        return request.getfixturevalue("fake_guest")
+    return request.getfixturevalue("real_machine").guest

@@ -1,0 +1,65 @@
+"""A machine that costs nothing: the real agent on this host, in a directory of its own.
+
+`fake_boot` stands where `worker.run_job.boot_image` does. tests/worker/test_guest.py holds its
+guest to the contract of the real one.
+"""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from buildsrht import processes
+from worker.guest import AgentGuest
+
+HERE = Path(__file__).parent
+START_SECONDS = 20
+
+
+class FakeMachine:
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, home: Path):
+        self.guest = AgentGuest(channel)
+        self.home = home
+        self.pid = process.pid
+        self._process = process
+        self._channel = channel
+
+    def kill(self) -> None:
+        processes.stop(self._process, signal.SIGKILL, 5)
+        self._channel.shutdown(socket.SHUT_RDWR)
+
+    def explain_loss(self) -> str:
+        return "it was only a fake"
+
+
+@contextmanager
+def fake_machine(directory: Path) -> Iterator[FakeMachine]:
+    home = directory / "home"
+    home.mkdir(parents=True)
+    ours, theirs = socket.socketpair()
+    with ours:
+        process = processes.start(
+            [
+                *processes.dies_with_us(signal.SIGKILL),
+                *(sys.executable, str(HERE / "fake_guest_agent.py"), str(theirs.fileno())),
+                *(str(home), str(HERE / "fake_image")),
+            ],
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        machine = FakeMachine(process, ours, home)
+        try:
+            machine.guest.wait_until_up(time.monotonic() + START_SECONDS)
+            yield machine
+        finally:
+            processes.stop(process, signal.SIGKILL, 5)
+
+
+@contextmanager
+def fake_boot(backend, run, directory, guard):
+    with fake_machine(directory / "vm") as machine, guard(machine.kill):
+        yield machine

@@ -1,0 +1,181 @@
+"""What every guest does, whatever is behind it: each test runs against the fake and a real one."""
+
+import hashlib
+import time
+
+import pytest
+
+from worker.errors import BootTimeout, GuestLost, GuestRefused
+from worker.guest import AgentGuest
+
+MIB = 1024 * 1024
+
+
+def run(guest, script, **options):
+    """A shell script's exit status and output."""
+    output = []
+    status = guest.run(["bash", "-c", script], output.append, **options)
+    return status, b"".join(output)
+
+
+def test_a_command_runs_in_the_home_of_its_user_with_a_clean_environment(guest):
+    status, output = run(guest, 'test "$PWD" = "$HOME" && echo "$USER $LANG ${VAR-unset}"')
+    assert (status, output) == (0, b"build C.UTF-8 unset\n")
+
+
+def test_both_output_streams_arrive_as_one_in_the_order_written(guest):
+    assert run(guest, "echo one; echo two >&2; echo three") == (0, b"one\ntwo\nthree\n")
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", -15), ("kill -KILL $$", -9)],
+)
+def test_the_status_is_the_exit_code_or_the_signal_that_ended_it(guest, script, status):
+    assert run(guest, script)[0] == status
+
+
+def test_a_command_that_does_not_exist_ends_with_127_and_says_so(guest):
+    output = []
+    assert guest.run(["no-such-command"], output.append) == 127
+    assert b"no-such-command" in b"".join(output)
+
+
+def test_an_unknown_user_is_refused(guest):
+    with pytest.raises(GuestRefused, match="nobody-here"):
+        run(guest, "true", user="nobody-here")
+
+
+def test_a_command_reads_an_empty_input(guest):
+    assert run(guest, "cat; echo done") == (0, b"done\n")
+
+
+def test_variables_are_passed_on(guest):
+    assert run(guest, 'echo "$GREETING"', env={"GREETING": "a 'b' $c"}) == (0, b"a 'b' $c\n")
+
+
+def test_arguments_are_not_interpreted(guest):
+    output = []
+    guest.run(["printf", "%s|", "a b", "$HOME", "", "*"], output.append)
+    assert b"".join(output) == b"a b|$HOME||*|"
+
+
+def test_output_is_a_terminal_where_asked(guest):
+    assert run(guest, "test -t 1 && test -t 2 && test ! -t 0", terminal=True) == (0, b"")
+    assert run(guest, "test ! -t 1")[0] == 0
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_every_byte_arrives_as_it_was_written(guest, terminal):
+    everything = bytes(range(256)) + b"\r\n\n\r"
+    guest.write("bytes", everything)
+    assert run(guest, "cat bytes", terminal=terminal) == (0, everything)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_twenty_megabytes_arrive_whole_and_in_order(guest, terminal):
+    expected = hashlib.sha256("".join(f"{n}\n" for n in range(1, 2_700_001)).encode())
+    received = hashlib.sha256()
+    guest.run(["seq", "1", "2700000"], received.update, terminal=terminal)
+    assert received.hexdigest() == expected.hexdigest()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_what_is_left_in_the_background_does_not_hold_the_answer_back(guest, terminal):
+    begin = time.monotonic()
+    assert run(guest, "sleep 120 & echo started", terminal=terminal) == (0, b"started\n")
+    assert time.monotonic() - begin < 60
+
+
+def test_a_background_process_that_never_stops_writing_does_not_hold_the_answer_back(guest):
+    status, _ = run(guest, "(trap '' HUP PIPE; timeout 60 yes) & exit 3", terminal=True)
+    assert status == 3
+
+
+def test_output_comes_while_the_command_runs(guest):
+    """The command waits for a file that is only written once its first line has arrived."""
+    arrivals = []
+
+    def sink(data):
+        arrivals.append((time.monotonic(), data))
+
+    guest.run(["bash", "-c", "echo first; sleep 1; echo second"], sink)
+    assert b"".join(data for _, data in arrivals) == b"first\nsecond\n"
+    assert arrivals[-1][0] - arrivals[0][0] > 0.5
+
+
+def test_a_file_is_written_with_its_directories_owner_and_mode(guest):
+    guest.write("new/deep/file", b"content\n", mode=0o751)
+    script = "cat new/deep/file; stat -c %a new/deep/file; test -O new/deep/file && test -O new"
+    assert run(guest, script) == (0, b"content\n751\n")
+
+
+def test_a_file_that_is_there_is_replaced(guest):
+    guest.write("twice", b"a long first content")
+    guest.write("twice", b"short")
+    assert b"".join(guest.read("twice", limit=MIB)) == b"short"
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 5 * MIB + 3])
+def test_a_file_comes_back_as_it_went_in(guest, size):
+    content = bytes(n % 251 for n in range(size))
+    guest.write("there-and-back", content)
+    assert b"".join(guest.read("there-and-back", limit=size)) == content
+
+
+def test_a_file_may_be_written_from_a_stream(guest):
+    guest.write("stream", (b"x" * 1000 for _ in range(1000)))
+    assert run(guest, "wc -c <stream") == (0, b"1000000\n")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "path", "reason"),
+    [
+        ("true", "missing", "No such file"),
+        ("mkdir -p directory", "directory", "not a regular file"),
+        ("test -p pipe || mkfifo pipe", "pipe", "not a regular file"),
+        ("head -c 11 /dev/zero >large", "large", "larger than 10 bytes"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_before_the_first_byte(guest, prepare, path, reason):
+    run(guest, prepare)
+    with pytest.raises(GuestRefused, match=reason):
+        guest.read(path, limit=10)
+
+
+def test_what_cannot_be_written_is_refused_and_the_guest_is_fine_afterwards(guest):
+    run(guest, "mkdir -p occupied")
+    with pytest.raises(GuestRefused, match="occupied"):
+        guest.write("occupied", b"x" * MIB)
+    assert run(guest, "echo fine") == (0, b"fine\n")
+
+
+def test_it_answers_again_after_each_kind_of_request(guest):
+    guest.wait_until_up(time.monotonic() + 20)
+    assert run(guest, "echo up") == (0, b"up\n")
+
+
+# --- what only concerns our end -------------------------------------------------------------------
+
+
+def test_a_guest_that_never_answers_is_given_up_at_the_deadline():
+    import socket
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs, pytest.raises(BootTimeout):
+        AgentGuest(ours).wait_until_up(time.monotonic() + 0.05)
+
+
+def test_a_guest_that_dies_while_we_wait_is_lost(fake_guest):
+    with pytest.raises(GuestLost):
+        run(fake_guest, "kill -KILL $PPID")
+
+
+def test_an_agent_that_starts_anew_in_the_middle_of_an_answer_means_the_guest_is_lost():
+    import socket
+
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"H\0\0\0\x1f" + b'{"nonce": null, "version": 1  }')
+        with pytest.raises(GuestLost, match="started again"):
+            AgentGuest(ours).run(["true"], lambda data: None)

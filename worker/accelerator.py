@@ -1,0 +1,77 @@
+"""Whether this host's QEMU may use KVM: found by booting a guest, remembered.
+
+/dev/kvm can open, answer and create a machine on a host where no guest ever runs, so nothing less
+than a guest that answered is proof. The verdict holds until QEMU, the kernel or the device
+changes.
+"""
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+
+from buildsrht.config import Config
+from worker import vm
+from worker.directories import owned_directory
+from worker.errors import RunnerError
+from worker.images import BuiltImage
+
+log = logging.getLogger(__name__)
+
+KVM_DEVICE = Path("/dev/kvm")
+TRIAL_SECONDS = 60
+REMEMBERED = "accelerator.json"
+
+
+def choose_accelerator(config: Config, image: BuiltImage) -> str:
+    """`kvm` or `tcg`: what the operator says, else what a trial boot of `image` proved."""
+    if config.worker.accelerator != "auto":
+        return config.worker.accelerator
+    if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
+        return "tcg"
+    circumstances = _circumstances(image)
+    memory = config.images.path / REMEMBERED
+    remembered = _recall(memory)
+    if remembered.get("circumstances") == circumstances:
+        return str(remembered["accelerator"])
+    accelerator = "kvm" if _kvm_boots(config, image) else "tcg"
+    _remember(memory, {"circumstances": circumstances, "accelerator": accelerator})
+    return accelerator
+
+
+def _circumstances(image: BuiltImage) -> list[str]:
+    """What a verdict depends on."""
+    binary = vm.MACHINES[image.arch].binary
+    version = subprocess.run(
+        [binary, "--version"], check=True, capture_output=True, text=True, timeout=20
+    )
+    return [version.stdout.splitlines()[0], platform.release(), image.arch]
+
+
+def _kvm_boots(config: Config, image: BuiltImage) -> bool:
+    hardware = vm.Hardware("kvm", config.worker.memory, config.worker.cpus)
+    with owned_directory(config.worker.path / f"trial-{os.getpid()}") as directory:
+        try:
+            with vm.boot(image, hardware, directory / "vm", timeout=TRIAL_SECONDS):
+                log.info("KVM works here: a trial guest booted")
+                return True
+        except RunnerError as error:
+            log.warning("KVM does not work here, guests are emulated: %s", error)
+            return False
+
+
+def _recall(memory: Path) -> dict[str, object]:
+    try:
+        return dict(json.loads(memory.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(memory: Path, verdict: dict[str, object]) -> None:
+    # Two workers may both try and both write; each writes the truth, and renaming is atomic.
+    with tempfile.NamedTemporaryFile("w", dir=memory.parent, delete=False) as file:
+        json.dump(verdict, file)
+    os.rename(file.name, memory)

@@ -1,0 +1,40 @@
+"""Directories on this host that belong to one process, and whose they are.
+
+Everything that a run keeps on disk is in one: the VM's overlay and the spooled logs. It names its
+process, so that the janitor can tell a directory in use from one that was left behind.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from worker.processes import start_time
+
+OWNER = "owner"
+# Between making a directory and naming its owner.
+SETTLE_SECONDS = 60
+
+
+@contextmanager
+def owned_directory(path: Path) -> Iterator[Path]:
+    """A new directory of ours, removed with the block.
+
+    An error leaves it behind: then what is in it may still be wanted, and the janitor decides.
+    """
+    path.mkdir(parents=True)
+    pid = os.getpid()
+    (path / OWNER).write_text(f"{pid} {start_time(pid)}\n")
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether the process that made the directory is still there."""
+    try:
+        pid, started = (path / OWNER).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return time.time() - path.stat().st_mtime < SETTLE_SECONDS
+    return start_time(int(pid)) == int(started)

@@ -1,0 +1,162 @@
+"""Run commands and move files inside one guest.
+
+`Guest` is the contract that the steps of a job rely on; `AgentGuest` keeps it by talking to
+images/agent.py, which documents the protocol, over any connected stream socket. Output and files
+are streams: nothing here holds more than one chunk. A guest does one thing at a time.
+
+Knows nothing of how the guest was started. That it has died shows as GuestLost in whatever call
+is waiting; who ended it, and why, only the one who did it knows.
+"""
+
+import json
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from worker.errors import BootTimeout, GuestLost, GuestRefused
+
+VERSION = 1
+HEADER = struct.Struct(">cI")
+FRAME_LIMIT = 1024 * 1024
+CHUNK = 64 * 1024
+RUN, WRITE, READ, DATA, END, HELLO = (bytes([kind]) for kind in b"RWGDEH")
+
+
+class Guest(Protocol):
+    def run(
+        self,
+        argv: Sequence[str],
+        sink: Callable[[bytes], None],
+        *,
+        user: str = "build",
+        env: Mapping[str, str] | None = None,
+        terminal: bool = False,
+    ) -> int:
+        """Run a command as a fresh login of `user`, in their home directory.
+
+        Its output, stdout and stderr in one, goes to `sink` as it comes; its input is empty.
+        With `terminal` the output is a terminal, which changes no byte of it. Returns the exit
+        status; a negative one is the signal that ended it, 127 that it could not be started.
+        """
+
+    def write(
+        self, path: str, data: bytes | Iterable[bytes], *, user: str = "build", mode: int = 0o644
+    ) -> None:
+        """Make a file of `user`, and its directories. A relative path starts at their home.
+        Raises GuestRefused."""
+
+    def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
+        """The bytes of a regular file, at most `limit` of them. Raises GuestRefused, before the
+        first byte, for one that is missing, larger, or no regular file."""
+
+
+class AgentGuest:
+    def __init__(self, channel: socket.socket):
+        self._channel = channel
+
+    def wait_until_up(self, deadline: float) -> None:
+        """Return once the agent answers; BootTimeout when `deadline` (monotonic) passes first."""
+        nonce = secrets.token_hex(8)
+        try:
+            self._send_json(HELLO, nonce=nonce)
+            while True:
+                self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
+                kind, payload = self._receive()
+                if kind == HELLO and json.loads(payload)["nonce"] == nonce:
+                    break
+        except TimeoutError as error:
+            raise BootTimeout("the guest did not answer in time") from error
+        self._channel.settimeout(None)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        sink: Callable[[bytes], None],
+        *,
+        user: str = "build",
+        env: Mapping[str, str] | None = None,
+        terminal: bool = False,
+    ) -> int:
+        self._send_json(RUN, argv=list(argv), user=user, env=dict(env or {}), terminal=terminal)
+        for data in self._data():
+            sink(data)
+        return int(self._answer["status"])
+
+    def write(
+        self, path: str, data: bytes | Iterable[bytes], *, user: str = "build", mode: int = 0o644
+    ) -> None:
+        self._send_json(WRITE, path=path, user=user, mode=mode)
+        for chunk in _chunks(data):
+            self._send(DATA, chunk)
+        self._send(END)
+        for _ in self._data():
+            raise GuestLost("the guest's agent answered a write with data")
+
+    def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
+        self._send_json(READ, path=path, user=user, limit=limit)
+        return self._with_first(self._data())
+
+    def _with_first(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The same chunks, the first one fetched now: a refusal comes before any byte."""
+        first = next(chunks, b"")
+
+        def all_chunks() -> Iterator[bytes]:
+            if first:
+                yield first
+            yield from chunks
+
+        return all_chunks()
+
+    def _data(self) -> Iterator[bytes]:
+        """The data of one answer; its last word is left in `_answer`."""
+        while True:
+            kind, payload = self._receive()
+            if kind == DATA:
+                yield payload
+            elif kind == END:
+                break
+            elif kind == HELLO:
+                raise GuestLost("the guest's agent was killed and started again")
+            else:
+                raise GuestLost(f"the guest's agent sent a frame of unknown kind {kind!r}")
+        self._answer: dict[str, Any] = json.loads(payload)
+        if "error" in self._answer:
+            raise GuestRefused(str(self._answer["error"]))
+
+    # --- frames -------------------------------------------------------------------------------
+
+    def _send_json(self, kind: bytes, **fields: Any) -> None:
+        self._send(kind, json.dumps(fields).encode())
+
+    def _send(self, kind: bytes, payload: bytes = b"") -> None:
+        try:
+            self._channel.sendall(HEADER.pack(kind, len(payload)) + payload)
+        except ConnectionError as error:
+            raise GuestLost("the guest is gone") from error
+
+    def _receive(self) -> tuple[bytes, bytes]:
+        kind, length = HEADER.unpack(self._receive_exactly(HEADER.size))
+        if length > FRAME_LIMIT:
+            raise GuestLost(f"the guest's agent sent a frame of {length} bytes")
+        return kind, self._receive_exactly(length)
+
+    def _receive_exactly(self, length: int) -> bytes:
+        data = bytearray()
+        while len(data) < length:
+            try:
+                piece = self._channel.recv(length - len(data))
+            except ConnectionError as error:
+                raise GuestLost("the guest is gone") from error
+            if not piece:
+                raise GuestLost("the guest is gone")
+            data += piece
+        return bytes(data)
+
+
+def _chunks(data: bytes | Iterable[bytes]) -> Iterable[bytes]:
+    if not isinstance(data, bytes):
+        return data
+    return (data[start : start + CHUNK] for start in range(0, len(data), CHUNK))
