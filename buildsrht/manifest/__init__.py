@@ -17,10 +17,11 @@ version of the service still run.
     model       what comes out
 """
 
+from buildsrht.errors import BadInput, FieldError
 from buildsrht.manifest.document import read_document
 from buildsrht.manifest.model import Grant, Manifest, Source, Submitter, Task, Trigger
 from buildsrht.manifest.problems import ManifestError, Problem, Refused, Report
-from buildsrht.manifest.rules import read_manifest
+from buildsrht.manifest.rules import read_manifest, read_triggers
 from buildsrht.manifest.value import Value
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Task",
     "Trigger",
     "parse",
+    "parse_triggers",
 ]
 
 MAX_CHARACTERS = 16_383
@@ -47,6 +49,22 @@ def parse(text: str) -> Manifest:
         return read_manifest(Value("", read_document(text, report), report))
     except Refused:
         raise ManifestError(report.in_document_order()) from None
+
+
+def parse_triggers(text: str) -> tuple[Trigger, ...]:
+    """Return the triggers that `text` holds, a list as under `triggers` in a manifest.
+
+    Raises BadInput with all problems, without their lines: such a list comes from a program.
+    """
+    report = Report()
+    try:
+        _refuse_long(text, report)
+        return read_triggers(Value("", read_document(text, report), report))
+    except Refused:
+        raise BadInput(
+            FieldError("triggers", f"{problem.path} {problem.reason}".lstrip())
+            for problem in report.in_document_order()
+        ) from None
 
 
 def _refuse_long(text: str, report: Report) -> None:

@@ -51,6 +51,13 @@ def _note_missing_tasks(root: Value, shell: bool) -> None:
         root.report.note("tasks", (tasks or root).node.place, "needed unless shell is true")
 
 
+def read_triggers(root: Value) -> tuple[Trigger, ...]:
+    """Read a list of triggers that is in no manifest, or raise Refused when anything is wrong."""
+    triggers = list_of(_trigger)(root)
+    root.report.insist_on_none()
+    return triggers
+
+
 # Rules about one string.
 
 _image = matching(

@@ -1,0 +1,76 @@
+"""The database, the queue, logs, storage and images of one configuration, opened together.
+
+Every process makes one of these at its start and passes it to the services. After a fork the
+child makes its own: neither database connections nor the storage's threads survive one.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.backoff import ExponentialBackoff
+from redis.retry import Retry
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
+
+from buildsrht import catalogue
+from buildsrht.catalogue import Catalogue
+from buildsrht.config import Config
+from buildsrht.logs import Logs
+from buildsrht.queue import JobQueue
+from buildsrht.storage import Storage
+
+CONNECT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Backend:
+    config: Config
+    engine: Engine
+    redis: Redis
+    queue: JobQueue
+    logs: Logs
+    storage: Storage
+    catalogue: Catalogue
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session that commits at the end of the block, or rolls back on an error."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self.engine.dispose()
+        self.redis.close()
+
+
+def open_redis(url: str) -> Redis:
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(ExponentialBackoff(cap=0.5), retries=2),
+    )
+
+
+def open_backend(config: Config) -> Backend:
+    engine = create_engine(
+        config.database.url,
+        pool_size=config.web.threads,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=30s",
+        },
+    )
+    redis = open_redis(config.redis.url)
+    storage = Storage(config.storage.path)
+    return Backend(
+        config=config,
+        engine=engine,
+        redis=redis,
+        queue=JobQueue(redis, config.worker.job_timeout),
+        logs=Logs(redis, storage),
+        storage=storage,
+        catalogue=catalogue.load(config.images.recipes),
+    )

@@ -1,0 +1,296 @@
+"""The operator's settings: an ini file and three variables become one frozen object.
+
+`load()` reads once, at start; importing this module reads nothing. Every problem of the file is
+reported in one message. The dataclasses below are the only list of options there is:
+`config.example.ini` is held to them, both ways, by a test.
+
+Knows nothing of what the settings are used for.
+"""
+
+import configparser
+import dataclasses
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from buildsrht import embedded
+from buildsrht.errors import OperatorError
+
+DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+
+
+def duration(text: str) -> int:
+    """Seconds, from `90s`, `45m`, `4h` or `30d`."""
+    return _quantity(text, DURATION_UNITS, "a duration such as 45m")
+
+
+def size(text: str) -> int:
+    """Bytes, from `512KiB`, `64MiB` or `2GiB`."""
+    return _quantity(text, SIZE_UNITS, "a size such as 64MiB")
+
+
+def _quantity(text: str, units: Mapping[str, int], expected: str) -> int:
+    match = re.fullmatch(r"([1-9][0-9]*)([A-Za-z]+)", text)
+    if not match or match[2] not in units:
+        raise ValueError(f"expected {expected}")
+    return int(match[1]) * units[match[2]]
+
+
+def positive(text: str) -> int:
+    if not re.fullmatch(r"[1-9][0-9]*", text):
+        raise ValueError("expected a whole number above zero")
+    return int(text)
+
+
+def port_number(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ValueError("expected a port between 1 and 65535")
+    return int(text)
+
+
+def origin_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[^/\s]+", text):
+        raise ValueError("expected http://host or https://host, without a path")
+    return text
+
+
+def one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def database_url(text: str) -> str:
+    """A PostgreSQL URL; one that names no driver gets ours, not SQLAlchemy's choice of the day."""
+    scheme, separator, rest = text.partition("://")
+    if text and (not separator or scheme not in ("postgresql", "postgresql+psycopg2")):
+        raise ValueError("expected postgresql://user:password@host/database")
+    return f"postgresql+psycopg2://{rest}" if text else ""
+
+
+def redis_url(text: str) -> str:
+    if text and not re.match(r"(redis|rediss|unix)://.", text):
+        raise ValueError("expected redis://host:port/0, rediss://... or unix:///path?db=0")
+    return text
+
+
+def runner_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        raise ValueError("expected a name of letters, digits, dots and dashes")
+    return text
+
+
+class Destination(NamedTuple):
+    """Somewhere that guests may go although the rules forbid it; any port when it is None."""
+
+    network: IPv4Network
+    port: int | None
+
+
+def destinations(text: str) -> tuple[Destination, ...]:
+    """`10.1.2.3`, `10.1.0.0/16` or `10.1.2.3:443`, several separated by white space."""
+    return tuple(_destination(word) for word in text.split())
+
+
+def _destination(word: str) -> Destination:
+    address, colon, number = word.partition(":")
+    try:
+        return Destination(IPv4Network(address), port_number(number) if colon else None)
+    except ValueError as error:
+        raise ValueError(f"{word}: {error}") from error
+
+
+def option(parse: Callable[[str], Any], default: str) -> Any:
+    """An option whose default is written as the operator would write it."""
+    return field(metadata={"parse": parse, "default": default})
+
+
+@dataclass(frozen=True)
+class Web:
+    origin: str = option(origin_url, "http://%(host)s:%(port)s")
+    host: str = option(str, "127.0.0.1")
+    port: int = option(port_number, "5002")
+    processes: int = option(positive, "1")
+    threads: int = option(positive, "16")
+
+
+@dataclass(frozen=True)
+class Database:
+    url: str = option(database_url, "")
+
+
+@dataclass(frozen=True)
+class Redis:
+    url: str = option(redis_url, "")
+
+
+@dataclass(frozen=True)
+class Storage:
+    path: Path = option(Path, "%(var)s/storage")
+    artifact_lifetime: int = option(duration, "90d")
+
+
+@dataclass(frozen=True)
+class Limits:
+    request: int = option(size, "1MiB")
+    log: int = option(size, "64MiB")
+    artifact: int = option(size, "1GiB")
+
+
+@dataclass(frozen=True)
+class Images:
+    recipes: Path = option(Path, "%(checkout)s/images")
+    path: Path = option(Path, "%(var)s/images")
+    mirror: str = option(str, "")
+    disk: int = option(size, "16GiB")
+
+
+@dataclass(frozen=True)
+class Worker:
+    name: str = option(runner_name, "%(hostname)s")
+    count: int = option(positive, "2")
+    path: Path = option(Path, "%(var)s/work")
+    accelerator: str = option(one_of("auto", "kvm", "tcg"), "auto")
+    memory: int = option(size, "2GiB")
+    cpus: int = option(positive, "2")
+    boot_timeout: int = option(duration, "120s")
+    job_timeout: int = option(duration, "45m")
+    lease: int = option(duration, "60s")
+
+
+@dataclass(frozen=True)
+class Network:
+    allow: tuple[Destination, ...] = option(destinations, "")
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the operator decided. Paths are absolute, durations seconds, sizes bytes."""
+
+    var: Path
+    web: Web
+    database: Database
+    redis: Redis
+    storage: Storage
+    limits: Limits
+    images: Images
+    worker: Worker
+    network: Network
+
+    @property
+    def embedded_postgres(self) -> Path:
+        """Where the private PostgreSQL keeps what it has, if the database has no other URL."""
+        return self.var / "postgres"
+
+    @property
+    def embedded_redis(self) -> Path:
+        return self.var / "redis"
+
+
+SECTIONS: dict[str, type] = {
+    "web": Web,
+    "database": Database,
+    "redis": Redis,
+    "storage": Storage,
+    "limits": Limits,
+    "images": Images,
+    "worker": Worker,
+    "network": Network,
+}
+Section = TypeVar("Section")
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Config:
+    """The settings in force: the file named by BUILDSRHT_CONFIG, with VAR and PORT on top.
+
+    Raises OperatorError naming every unknown section, unknown option and bad value at once.
+    """
+    path = environ.get("BUILDSRHT_CONFIG")
+    parser = configparser.ConfigParser(interpolation=None)
+    if path:
+        _read_file(parser, path)
+    source = path or "default settings"
+    var = Path(environ.get("VAR") or parser.defaults().get("var") or "var").absolute()
+    problems = _unknown_names(parser)
+    if environ.get("PORT"):
+        parser.read_dict({"web": {"port": environ["PORT"]}})
+    names = {
+        "var": str(var),
+        "checkout": str(Path(__file__).parent.parent),
+        "hostname": re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname()) or "localhost",
+        "host": parser.get("web", "host", fallback="127.0.0.1"),
+        "port": parser.get("web", "port", fallback="5002"),
+    }
+    sections: dict[str, Any] = {
+        name: _section(parser, name, kind, names, problems) for name, kind in SECTIONS.items()
+    }
+    if problems:
+        raise OperatorError(f"{source}: " + "; ".join(problems))
+    return _with_embedded_servers(Config(var=var, **sections))
+
+
+def _read_file(parser: configparser.ConfigParser, path: str) -> None:
+    try:
+        with open(path, encoding="utf-8") as file:
+            parser.read_file(file)
+    except OSError as error:
+        raise OperatorError(f"BUILDSRHT_CONFIG={path}: {error.strerror}") from error
+    except (configparser.Error, UnicodeDecodeError) as error:
+        raise OperatorError(f"BUILDSRHT_CONFIG={path}: {error}") from error
+
+
+def _unknown_names(parser: configparser.ConfigParser) -> list[str]:
+    problems = [f"[DEFAULT] {name}: unknown option" for name in parser.defaults() if name != "var"]
+    for section in parser.sections():
+        if section not in SECTIONS:
+            problems.append(f"[{section}]: unknown section")
+            continue
+        known = {option.name for option in dataclasses.fields(SECTIONS[section])}
+        problems += [
+            f"[{section}] {name}: unknown option"
+            for name in parser[section]
+            if name not in known and name not in parser.defaults()
+        ]
+    return problems
+
+
+def _section(
+    parser: configparser.ConfigParser,
+    section: str,
+    kind: type[Section],
+    names: Mapping[str, str],
+    problems: list[str],
+) -> Section:
+    values = {}
+    for option_ in dataclasses.fields(kind):  # type: ignore[arg-type]
+        text = parser.get(section, option_.name, fallback=option_.metadata["default"])
+        try:
+            value = option_.metadata["parse"](_substitute(text, names))
+            values[option_.name] = value.absolute() if isinstance(value, Path) else value
+        except ValueError as error:
+            problems.append(f'[{section}] {option_.name}: {error}, got "{text}"')
+            values[option_.name] = None
+    return kind(**values)
+
+
+def _substitute(text: str, names: Mapping[str, str]) -> str:
+    try:
+        return re.sub(r"%\((\w+)\)s", lambda match: names[match[1]], text)
+    except KeyError as error:
+        raise ValueError(f"expected one of %({')s, %('.join(names)})s") from error
+
+
+def _with_embedded_servers(config: Config) -> Config:
+    """An empty URL means the private server that `buildsrht up` keeps under var/."""
+    database = config.database.url or embedded.postgres_url(config.embedded_postgres)
+    redis = config.redis.url or embedded.redis_url(config.embedded_redis)
+    return dataclasses.replace(config, database=Database(url=database), redis=Redis(url=redis))

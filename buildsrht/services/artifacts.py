@@ -1,0 +1,97 @@
+"""A job's artifacts: kept, listed, found for download, and let go when their time is over."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from buildsrht.backend import Backend
+from buildsrht.errors import Gone, NotFound
+from buildsrht.models import Artifact, User
+from buildsrht.services.jobs import may_see, require_job
+from buildsrht.services.runs import Run
+
+EXPIRE_BATCH = 100
+
+
+def keep_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Artifact:
+    """Stream a file of the guest into storage, then make it visible. An error in `chunks` passes
+    through, and nothing is kept."""
+    name = PurePosixPath(path).name
+    secret = secrets.token_hex(8)
+    stored = backend.storage.put(_storage_key(run.job_id, secret), chunks)
+    lifetime = timedelta(seconds=backend.config.storage.artifact_lifetime)
+    artifact = Artifact(
+        job_id=run.job_id,
+        path=path,
+        name=name,
+        secret=secret,
+        size=stored.size,
+        sha256=stored.sha256,
+        expires=datetime.now(UTC) + lifetime,
+    )
+    with backend.transaction() as session:
+        session.add(artifact)
+    return artifact
+
+
+def storage_key(artifact: Artifact) -> str:
+    return _storage_key(artifact.job_id, artifact.secret)
+
+
+def _storage_key(job_id: int, secret: str) -> str:
+    return f"artifacts/{job_id}/{secret}"
+
+
+def list_artifacts(session: Session, job_id: int, viewer: User | None) -> Sequence[Artifact]:
+    """A job's artifacts in the order of its manifest; a manifest has at most eight."""
+    require_job(session, job_id, viewer)
+    return session.scalars(
+        select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.id)
+    ).all()
+
+
+def require_artifact(
+    session: Session, job_id: int, secret: str, name: str, viewer: User | None
+) -> Artifact:
+    """The artifact behind a download URL. NotFound if there is none that `viewer` may see, Gone
+    when its time is over."""
+    artifact = session.scalar(
+        select(Artifact).where(
+            Artifact.job_id == job_id, Artifact.secret == secret, Artifact.name == name
+        )
+    )
+    if artifact is None or not may_see(viewer, artifact.job):
+        raise NotFound("there is no such artifact")
+    # The janitor may not have come yet: what has expired is gone at once, and for everybody.
+    if artifact.deleted or artifact.expires < datetime.now(UTC):
+        raise Gone(f"{artifact.name} was kept until {artifact.expires:%Y-%m-%d}")
+    return artifact
+
+
+def expire_artifacts(backend: Backend) -> int:
+    """Remove the bytes of artifacts whose time is over. Returns how many.
+
+    The row is marked first: a crash in between leaves bytes without a row's word for them, never
+    a row that promises bytes that are gone.
+    """
+    with backend.transaction() as session:
+        due = (
+            select(Artifact.id)
+            .where(Artifact.deleted.is_(None), Artifact.expires < func.now())
+            .limit(EXPIRE_BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        expired = session.scalars(
+            update(Artifact)
+            .where(Artifact.id.in_(due))
+            .values(deleted=func.now())
+            .returning(Artifact)
+            .execution_options(synchronize_session=False)
+        ).all()
+    for artifact in expired:
+        backend.storage.delete(storage_key(artifact))
+    return len(expired)

@@ -1,0 +1,323 @@
+"""What users do with jobs: submit, look, list, start, cancel."""
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from redis.exceptions import RedisError
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from buildsrht import manifest as manifests
+from buildsrht.backend import Backend
+from buildsrht.catalogue import Catalogue, Image
+from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
+from buildsrht.logs import LogName
+from buildsrht.manifest import Manifest
+from buildsrht.models import Job, JobStatus, Task, TaskStatus, User, Visibility
+from buildsrht.status import move_job
+
+log = logging.getLogger(__name__)
+
+PAGE = 50
+NOTE_CHARACTERS = 4096
+TAG = re.compile(r"[a-z0-9._-]+")
+TAG_CHARACTERS = 128
+TAGS = 16
+IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+
+
+class BuildPlan(NamedTuple):
+    """A manifest that was understood, and the image and processor that it asks for."""
+
+    text: str
+    manifest: Manifest
+    image: Image
+    arch: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a user submits, each field already checked by the functions below."""
+
+    plan: BuildPlan
+    note: str | None = None
+    tags: Sequence[str] = ()
+    execute: bool = True
+    secrets: bool = True
+    visibility: Visibility = Visibility.UNLISTED
+    idempotency_key: str | None = None
+
+    @property
+    def hash(self) -> bytes:
+        """The same for the same request, for telling a repeated submit from a reused key."""
+        request = [self.plan.text, self.note, *self.tags, self.execute, self.secrets]
+        return hashlib.sha256(json.dumps([*request, self.visibility]).encode()).digest()
+
+
+class Page(NamedTuple):
+    """Part of a list, newest first. `next` is the id that the following page starts with."""
+
+    results: Sequence[Job]
+    next: int | None
+    total: int
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def read_manifest(catalogue: Catalogue, text: str) -> BuildPlan:
+    """Parse a manifest and find its image. Raises BadInput with every problem."""
+    manifest = manifests.parse(text)
+    image = catalogue.find(manifest.image)
+    if image is None:
+        known = ", ".join(catalogue.names)
+        raise BadInput([FieldError("manifest", f"image: {manifest.image!r} is none of {known}")])
+    arch = manifest.arch or image.default_arch
+    if arch not in image.arches:
+        known = ", ".join(image.arches)
+        raise BadInput(
+            [FieldError("manifest", f"arch: {image.name} is built for {known}, not {arch!r}")]
+        )
+    return BuildPlan(text, manifest, image, arch)
+
+
+def check_note(note: str) -> str:
+    if len(note) > NOTE_CHARACTERS:
+        raise BadInput(
+            [FieldError("note", f"at most {NOTE_CHARACTERS} characters, got {len(note)}")]
+        )
+    return note
+
+
+def check_tags(tags: Sequence[str]) -> Sequence[str]:
+    if len(tags) > TAGS:
+        raise BadInput([FieldError("tags", f"at most {TAGS}, got {len(tags)}")])
+    rule = f"must be 1 to {TAG_CHARACTERS} of a-z, 0-9, '.', '_' and '-'"
+    problems = [
+        FieldError("tags", f"{tag[:TAG_CHARACTERS]!r} {rule}")
+        for tag in tags
+        if not TAG.fullmatch(tag) or len(tag) > TAG_CHARACTERS
+    ]
+    if problems:
+        raise BadInput(problems)
+    return tags
+
+
+def check_visibility(word: str) -> Visibility:
+    try:
+        return Visibility(word)
+    except ValueError:
+        known = ", ".join(Visibility)
+        raise BadInput([FieldError("visibility", f"{word[:32]!r} is none of {known}")]) from None
+
+
+def check_idempotency_key(key: str) -> str:
+    if not IDEMPOTENCY_KEY.fullmatch(key):
+        raise BadInput(
+            [FieldError("Idempotency-Key", "must be 1 to 255 printable ASCII characters")]
+        )
+    return key
+
+
+# --- submit -----------------------------------------------------------------------------------
+
+
+def submit(backend: Backend, owner: User, submission: Submission) -> Job:
+    """Store a job and, unless it is held back, put it into the queue.
+
+    With an idempotency key that this owner used before, nothing is stored and the first job is
+    returned; BadInput if that one was asked for differently.
+    """
+    try:
+        with backend.transaction() as session:
+            repeated = _find_repeated(session, owner, submission)
+            if repeated:
+                return repeated
+            job = _new_job(owner, submission)
+            session.add(job)
+            session.flush()
+            session.refresh(job)
+    except IntegrityError:
+        # Two submits with one idempotency key raced, and the constraint picked the other.
+        with backend.transaction() as session:
+            repeated = _find_repeated(session, owner, submission)
+            if not repeated:
+                raise
+            return repeated
+    if job.status == JobStatus.QUEUED:
+        enqueue(backend, job.id)
+    return job
+
+
+def _find_repeated(session: Session, owner: User, submission: Submission) -> Job | None:
+    if submission.idempotency_key is None:
+        return None
+    job = session.scalar(
+        select(Job).where(
+            Job.owner_id == owner.id, Job.idempotency_key == submission.idempotency_key
+        )
+    )
+    if job and job.idempotency_hash != submission.hash:
+        raise BadInput(
+            [FieldError("Idempotency-Key", f"was used for job {job.id}, which was different")]
+        )
+    return job
+
+
+def _new_job(owner: User, submission: Submission) -> Job:
+    plan = submission.plan
+    return Job(
+        owner_id=owner.id,
+        manifest=plan.text,
+        image=plan.image.name,
+        arch=plan.arch,
+        note=submission.note,
+        tags=list(submission.tags),
+        visibility=submission.visibility,
+        secrets=submission.secrets,
+        status=JobStatus.QUEUED if submission.execute else JobStatus.PENDING,
+        queued=func.now() if submission.execute else None,
+        idempotency_key=submission.idempotency_key,
+        idempotency_hash=submission.hash if submission.idempotency_key else None,
+        tasks=[
+            Task(position=position, name=task.name, status=TaskStatus.PENDING)
+            for position, task in enumerate(plan.manifest.tasks)
+        ],
+    )
+
+
+def enqueue(backend: Backend, job_id: int) -> None:
+    """Tell the build hosts. The database already says `queued`: if Redis is away now, the
+    janitor tells them later, so this never fails the request."""
+    try:
+        backend.queue.enqueue(job_id)
+    except RedisError as error:
+        log.warning("job %d is queued but Redis is away: %s", job_id, error)
+
+
+# --- look -------------------------------------------------------------------------------------
+
+
+def may_see(viewer: User | None, job: Job) -> bool:
+    return job.visibility != Visibility.PRIVATE or may_operate(viewer, job)
+
+
+def may_operate(viewer: User | None, job: Job) -> bool:
+    return viewer is not None and (viewer.id == job.owner_id or viewer.admin)
+
+
+def require_job(session: Session, job_id: int, viewer: User | None) -> Job:
+    """The job, if `viewer` may see it; the same NotFound whether it is hidden or absent."""
+    job = session.get(Job, job_id) if job_id < 2**31 else None
+    if job is None or not may_see(viewer, job):
+        raise NotFound(f"there is no job {job_id}")
+    return job
+
+
+def require_own_job(session: Session, job_id: int, viewer: User) -> Job:
+    """The job, if `viewer` may start and cancel it."""
+    job = require_job(session, job_id, viewer)
+    if not may_operate(viewer, job):
+        raise Forbidden(f"job {job_id} belongs to {job.owner.canonical_name}")
+    return job
+
+
+def log_name(job: Job, task_name: str | None) -> LogName:
+    """The log of one of the job's tasks, or its setup log."""
+    if task_name is None:
+        return LogName(job.id, None)
+    for task in job.tasks:
+        if task.name == task_name:
+            return LogName(job.id, task.id)
+    raise NotFound(f"job {job.id} has no task {task_name!r}")
+
+
+def list_own_jobs(session: Session, owner: User, start: int | None) -> Page:
+    """The owner's jobs from id `start` downwards. New jobs do not shift later pages."""
+    own = select(Job).where(Job.owner_id == owner.id)
+    total = session.scalar(select(func.count()).select_from(own.subquery())) or 0
+    if start is not None:
+        own = own.where(Job.id <= start)
+    jobs = session.scalars(own.order_by(Job.id.desc()).limit(PAGE + 1)).all()
+    following = jobs[PAGE].id if len(jobs) > PAGE else None
+    return Page(jobs[:PAGE], following, total)
+
+
+# --- start and cancel -------------------------------------------------------------------------
+
+
+def start(backend: Backend, job_id: int, viewer: User) -> None:
+    """Queue a job that was held back. Of several racing starts one succeeds."""
+    with backend.transaction() as session:
+        require_own_job(session, job_id, viewer)
+        if not try_start(session, job_id):
+            raise Conflict(f"job {job_id} is already {_status_now(session, job_id)}")
+    enqueue(backend, job_id)
+
+
+def try_start(session: Session, job_id: int) -> bool:
+    try:
+        move_job(session, job_id, JobStatus.QUEUED, queued=func.now())
+    except Conflict:
+        return False
+    return True
+
+
+def cancel(backend: Backend, job_id: int, viewer: User) -> None:
+    """End a job that is not over. Its build host, if any, notices within a second; asking again
+    until then is no error."""
+    with backend.transaction() as session:
+        require_own_job(session, job_id, viewer)
+        if not try_cancel(session, job_id):
+            raise Conflict(f"job {job_id} is already over: {_status_now(session, job_id)}")
+    discard(backend, job_id)
+
+
+def try_cancel(session: Session, job_id: int) -> bool:
+    """Cancel a waiting job at once; ask for a running one. False when it is over already.
+
+    Three conditional updates, because the job may move on between any two of them, and can do so
+    only in this order.
+    """
+    return (
+        _cancel_waiting(session, job_id, JobStatus.PENDING)
+        or _cancel_waiting(session, job_id, JobStatus.QUEUED)
+        or _request_cancel(session, job_id)
+    )
+
+
+def _cancel_waiting(session: Session, job_id: int, status: JobStatus) -> bool:
+    try:
+        move_job(session, job_id, JobStatus.CANCELLED, Job.status == status)
+    except Conflict:
+        return False
+    return True
+
+
+def _request_cancel(session: Session, job_id: int) -> bool:
+    requested = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status == JobStatus.RUNNING)
+        .values(cancel_requested=func.coalesce(Job.cancel_requested, func.now()))
+        .returning(Job.id)
+        .execution_options(synchronize_session=False)
+    )
+    return requested.first() is not None
+
+
+def discard(backend: Backend, job_id: int) -> None:
+    """Take a job out of the queue; a worker that gets it all the same will not claim it."""
+    try:
+        backend.queue.discard(job_id)
+    except RedisError as error:
+        log.warning("job %d stays in the queue, as Redis is away: %s", job_id, error)
+
+
+def _status_now(session: Session, job_id: int) -> JobStatus | None:
+    return session.scalar(select(Job.status).where(Job.id == job_id))

@@ -1,0 +1,201 @@
+"""A build host's side of a job: claim it, keep the claim alive, move its tasks, end it.
+
+A claim is a lease: runner, attempt number and a time until which the runner is believed to be
+alive. Every write below is conditional on the attempt, so a host that was given up for dead and
+comes back can change nothing.
+"""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
+
+from buildsrht.backend import Backend
+from buildsrht.errors import Conflict
+from buildsrht.logs import LogName
+from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.status import move_job, move_task
+
+# A job may be queued and in no Redis list for a moment: committed but not yet sent, or taken by
+# a worker that has not claimed it yet.
+QUEUE_SETTLE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt at a job: all that a build host needs to know of it."""
+
+    job_id: int
+    attempt: int
+    runner: str
+    owner: str
+    manifest: str
+    image: str
+    arch: str
+    secrets: bool
+    task_ids: dict[str, int]
+
+    @property
+    def is_ours(self) -> ColumnElement[bool]:
+        return (Job.attempt == self.attempt) & (Job.runner == self.runner)
+
+
+class Summons(enum.Enum):
+    """Why a build host should let go of a job."""
+
+    CANCELLED = "its owner cancelled it"
+    LOST = "it is no longer this build host's"
+
+
+def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
+    """Make a queued job ours, or None when somebody else has it or it was cancelled."""
+    try:
+        with backend.transaction() as session:
+            move_job(
+                session,
+                job_id,
+                JobStatus.RUNNING,
+                runner=runner,
+                attempt=Job.attempt + 1,
+                started=func.now(),
+                lease_expires=_lease_end(backend),
+            )
+            job = session.get_one(Job, job_id)
+            return Run(
+                job_id=job.id,
+                attempt=job.attempt,
+                runner=runner,
+                owner=job.owner.name,
+                manifest=job.manifest,
+                image=job.image,
+                arch=job.arch,
+                secrets=job.secrets,
+                task_ids={task.name: task.id for task in job.tasks},
+            )
+    except Conflict:
+        return None
+
+
+def check(backend: Backend, run: Run) -> Summons | None:
+    """Is the job still ours to run? Cheap enough to ask several times a second."""
+    with backend.transaction() as session:
+        row = session.execute(
+            select(Job.cancel_requested, Job.status == JobStatus.RUNNING, run.is_ours).where(
+                Job.id == run.job_id
+            )
+        ).one_or_none()
+    if row is None or not (row[1] and row[2]):
+        return Summons.LOST
+    return Summons.CANCELLED if row[0] else None
+
+
+def renew(backend: Backend, run: Run) -> None:
+    """Extend the lease; a lease that is lost stays lost, which `check` tells."""
+    with backend.transaction() as session:
+        session.execute(
+            update(Job)
+            .where(Job.id == run.job_id, Job.status == JobStatus.RUNNING, run.is_ours)
+            .values(lease_expires=_lease_end(backend))
+        )
+
+
+def _lease_end(backend: Backend) -> ColumnElement[datetime]:
+    return func.now() + timedelta(seconds=backend.config.worker.lease)
+
+
+def move_run_task(backend: Backend, run: Run, task_id: int, to: TaskStatus) -> None:
+    """Move a task of a job that is still ours; Conflict otherwise."""
+    ours = (
+        select(Job.id)
+        .where(Job.id == run.job_id, Job.status == JobStatus.RUNNING, run.is_ours)
+        .exists()
+    )
+    with backend.transaction() as session:
+        move_task(session, task_id, to, ours)
+
+
+def finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus:
+    """End the job and return how it ended.
+
+    A cancel that was accepted wins over any other end, so that its `{}` was never a lie. Raises
+    Conflict when the job is no longer ours.
+    """
+    with backend.transaction() as session:
+        try:
+            end_job(session, run.job_id, status, run.is_ours, Job.cancel_requested.is_(None))
+            return status
+        except Conflict:
+            end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours)
+            return JobStatus.CANCELLED
+
+
+def end_job(
+    session: Session, job_id: int, status: JobStatus, *only_if: ColumnElement[bool]
+) -> None:
+    """Move a running job to its end, and with it the task that was running."""
+    move_job(session, job_id, status, Job.status == JobStatus.RUNNING, *only_if, lease_expires=None)
+    interrupted = session.scalars(
+        select(Task.id).where(Task.job_id == job_id, Task.status == TaskStatus.RUNNING)
+    ).all()
+    for task_id in interrupted:
+        move_task(session, task_id, TaskStatus.FAILED)
+
+
+def log_names(session: Session, job_id: int) -> list[LogName]:
+    """Every log of a job, the setup log first."""
+    task_ids = session.scalars(
+        select(Task.id).where(Task.job_id == job_id).order_by(Task.position)
+    ).all()
+    return [LogName(job_id, None), *(LogName(job_id, task_id) for task_id in task_ids)]
+
+
+# --- what the janitor asks --------------------------------------------------------------------
+
+
+def requeue_missing(backend: Backend) -> list[int]:
+    """Send again what the database says is queued and Redis has forgotten."""
+    with backend.transaction() as session:
+        queued = session.scalars(
+            select(Job.id)
+            .where(Job.status == JobStatus.QUEUED, Job.queued < func.now() - QUEUE_SETTLE)
+            .order_by(Job.id)
+        ).all()
+    present = backend.queue.enqueued_ids()
+    missing = [job_id for job_id in queued if job_id not in present]
+    for job_id in missing:
+        backend.queue.enqueue(job_id)
+    return missing
+
+
+def expire_leases(backend: Backend) -> list[int]:
+    """End every job whose build host has not been heard of in time. Returns their ids.
+
+    As everywhere, its logs are sealed before its status is final.
+    """
+    with backend.transaction() as session:
+        lost = session.scalars(
+            select(Job)
+            .where(Job.status == JobStatus.RUNNING, Job.lease_expires < func.now())
+            .with_for_update(skip_locked=True, of=Job)
+        ).all()
+        sealed = [name for job in lost for name in _seal_lost_logs(backend, session, job)]
+        for job in lost:
+            status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
+            end_job(session, job.id, status, Job.attempt == job.attempt)
+    for name in sealed:
+        backend.logs.drop_live(name)
+    return [job.id for job in lost]
+
+
+def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogName]:
+    """Keep what Redis has of a lost host's logs, and say on the last one what happened."""
+    names = log_names(session, job.id)
+    written = [name for name in names if backend.redis.exists(name.live_key)] or names[:1]
+    backend.logs.append(written[-1], f"\nThe build host {job.runner} was lost.\n".encode())
+    for name in written:
+        backend.logs.seal(session, name, backend.logs.live_chunks(name))
+    return written

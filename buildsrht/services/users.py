@@ -1,0 +1,21 @@
+"""Accounts."""
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from buildsrht.errors import BadInput, FieldError
+from buildsrht.models import User
+
+NAME = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+
+
+def ensure_user(session: Session, name: str) -> User:
+    """The user of this name, created if need be. Raises BadInput for a name that cannot be."""
+    if not NAME.fullmatch(name):
+        rule = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
+        raise BadInput([FieldError("user", f"{name!r} {rule}")])
+    session.execute(insert(User).values(name=name, admin=False).on_conflict_do_nothing())
+    return session.scalars(select(User).where(User.name == name)).one()

@@ -1,0 +1,74 @@
+"""The states of jobs and tasks, what may follow what, and the one place that moves them.
+
+        execute=false        start            claimed
+    job:   pending ───────▶ queued ───────▶ running ───▶ success │ failed │ timeout │ cancelled
+              └──────────────┴── cancel ──▶ cancelled
+
+    task:  pending ───▶ running ───▶ success │ failed
+              └── complete-build ──▶ skipped
+
+Every move is one conditional UPDATE, so cancel, timeout, failure and success may race: the first
+that commits stands, and a final state never changes. Nothing else assigns a status.
+"""
+
+from typing import Any
+
+from sqlalchemy import func, update
+from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
+
+from buildsrht.errors import Conflict
+from buildsrht.models import Job, JobStatus, Task, TaskStatus
+
+FINAL = frozenset(status for status in JobStatus if status.is_final)
+
+JOB_FOLLOWS = {
+    JobStatus.PENDING: {JobStatus.QUEUED, JobStatus.CANCELLED},
+    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.CANCELLED},
+    JobStatus.RUNNING: FINAL,
+}
+
+TASK_FOLLOWS = {
+    TaskStatus.PENDING: {TaskStatus.RUNNING, TaskStatus.SKIPPED},
+    TaskStatus.RUNNING: {TaskStatus.SUCCESS, TaskStatus.FAILED},
+}
+
+
+def move_job(
+    session: Session, job_id: int, to: JobStatus, *only_if: ColumnElement[bool], **changes: Any
+) -> None:
+    """Move a job to `to`, changing its other columns with it, or raise Conflict.
+
+    `only_if` narrows the condition, for instance to one runner's lease. Conflict means that the
+    job was in no state that `to` may follow, or that `only_if` did not hold: nothing was changed.
+    """
+    if to.is_final:
+        changes["finished"] = func.now()
+    moved = session.execute(
+        update(Job)
+        .where(Job.id == job_id, Job.status.in_(_before(JOB_FOLLOWS, to)), *only_if)
+        .values(status=to, updated=func.now(), **changes)
+        .execution_options(synchronize_session=False)
+        .returning(Job.id)
+    )
+    if moved.first() is None:
+        raise Conflict(f"job {job_id} cannot become {to} now")
+
+
+def move_task(
+    session: Session, task_id: int, to: TaskStatus, *only_if: ColumnElement[bool]
+) -> None:
+    """Move a task to `to`, or raise Conflict, with the same promises."""
+    moved = session.execute(
+        update(Task)
+        .where(Task.id == task_id, Task.status.in_(_before(TASK_FOLLOWS, to)), *only_if)
+        .values(status=to, updated=func.now())
+        .execution_options(synchronize_session=False)
+        .returning(Task.id)
+    )
+    if moved.first() is None:
+        raise Conflict(f"task {task_id} cannot become {to} now")
+
+
+def _before(follows: dict[Any, Any], to: Any) -> list[Any]:
+    return [status for status, after in follows.items() if to in after]

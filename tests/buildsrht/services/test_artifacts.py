@@ -1,0 +1,86 @@
+"""Artifacts from a build host's and a janitor's side."""
+
+import pytest
+from sqlalchemy import func, update
+
+from buildsrht.models import Artifact
+from buildsrht.services import artifacts
+
+
+@pytest.fixture
+def stored(config):
+    """The files that storage holds."""
+    return lambda: sorted(
+        str(path.relative_to(config.storage.path))
+        for path in config.storage.path.rglob("*")
+        if path.is_file()
+    )
+
+
+def expire(backend, *artifact_ids):
+    with backend.transaction() as session:
+        session.execute(
+            update(Artifact).where(Artifact.id.in_(artifact_ids)).values(expires=func.now())
+        )
+    return artifacts.expire_artifacts(backend)
+
+
+def test_an_artifact_is_kept_under_its_secret(make_job, keep_artifact, stored):
+    artifact = keep_artifact(make_job("success"), "/home/build/hello.tar.gz", b"made")
+
+    assert (artifact.path, artifact.name) == ("/home/build/hello.tar.gz", "hello.tar.gz")
+    assert artifact.size == 4
+    assert stored() == [f"artifacts/1/{artifact.secret}"]
+
+
+def test_two_artifacts_never_share_a_secret(make_job, keep_artifact):
+    job = make_job("success")
+
+    assert keep_artifact(job, "a").secret != keep_artifact(job, "b").secret
+
+
+def test_a_transfer_that_breaks_off_keeps_nothing(backend, make_job, row_counts, stored):
+    job = make_job("running")
+    run = artifacts.Run(job.id, 1, "host-1", "owner", "", "", "", True, {})
+    before = row_counts()
+
+    def breaks_off():
+        yield b"x" * 10_000_000
+        raise ConnectionError("the guest is gone")
+
+    with pytest.raises(ConnectionError, match="the guest is gone"):
+        artifacts.keep_artifact(backend, run, "out.bin", breaks_off())
+
+    assert row_counts() == before
+    assert stored() == []
+
+
+def test_an_artifact_goes_when_its_time_is_over_and_not_before(
+    backend, make_job, keep_artifact, stored
+):
+    job = make_job("success")
+    old, new = keep_artifact(job, "old"), keep_artifact(job, "new")
+
+    assert expire(backend, old.id) == 1
+    assert stored() == [f"artifacts/1/{new.secret}"]
+    assert expire(backend, old.id) == 0
+
+
+def test_the_row_of_an_artifact_outlives_its_bytes(backend, make_job, keep_artifact, owner):
+    artifact = keep_artifact(make_job("success"))
+    expire(backend, artifact.id)
+
+    with backend.transaction() as session:
+        [listed] = artifacts.list_artifacts(session, 1, owner)
+    assert listed.deleted is not None
+
+
+def test_bytes_that_are_gone_already_do_not_stop_the_others(
+    backend, make_job, keep_artifact, stored
+):
+    job = make_job("success")
+    kept = [keep_artifact(job, name) for name in ("a", "b")]
+    backend.storage.delete(artifacts.storage_key(kept[0]))
+
+    assert expire(backend, *[artifact.id for artifact in kept]) == 2
+    assert stored() == []

@@ -1,0 +1,267 @@
+"""A build host's side of a job: claim, keep alive, report, end; and when it does not."""
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from buildsrht.errors import Conflict
+from buildsrht.logs import LogName
+from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.services import jobs, runs
+from buildsrht.services.runs import Summons
+
+
+@pytest.fixture
+def run(backend, make_job):
+    """Job 1, claimed by host-1."""
+    make_job("queued", secrets=False)
+    return runs.claim(backend, 1, "host-1")
+
+
+@pytest.fixture
+def task_statuses(fetch):
+    return lambda: [task.status for task in fetch(1).tasks]
+
+
+def read_log(backend, name):
+    with backend.transaction() as session:
+        view = backend.logs.view(session, name)
+    return view.sealed, b"".join(view.read(0, view.size))
+
+
+# --- claim ------------------------------------------------------------------------------------
+
+
+def test_a_claim_holds_all_that_a_build_host_needs(run, fetch, manifest):
+    assert (run.job_id, run.attempt, run.runner, run.owner) == (1, 1, "host-1", "owner")
+    assert (run.manifest, run.image, run.arch) == (manifest, "debian/trixie", "amd64")
+    assert run.secrets is False
+    assert list(run.task_ids) == ["build", "test"]
+    assert (fetch(1).status, fetch(1).runner) == (JobStatus.RUNNING, "host-1")
+
+
+def test_a_claim_is_a_lease_of_the_configured_length(run, fetch, backend):
+    job = fetch(1)
+
+    assert job.lease_expires - job.started == timedelta(seconds=backend.config.worker.lease)
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status != JobStatus.QUEUED])
+def test_only_a_queued_job_can_be_claimed(backend, make_job, fetch, status):
+    make_job(status)
+
+    assert runs.claim(backend, 1, "host-2") is None
+    assert fetch(1).status == status
+
+
+def test_a_job_that_does_not_exist_cannot_be_claimed(backend):
+    assert runs.claim(backend, 7, "host-1") is None
+
+
+# --- keep alive -------------------------------------------------------------------------------
+
+
+def test_nobody_summons_a_run_that_goes_well(backend, run):
+    assert runs.check(backend, run) is None
+
+
+def test_a_cancelled_run_is_told(backend, run, owner):
+    jobs.cancel(backend, 1, owner)
+
+    assert runs.check(backend, run) == Summons.CANCELLED
+
+
+def test_a_run_that_was_given_up_is_told_and_can_change_nothing(backend, run, task_statuses):
+    with backend.transaction() as session:
+        session.execute(update(Job).values(attempt=2))
+
+    runs.renew(backend, run)
+
+    assert runs.check(backend, run) == Summons.LOST
+    with pytest.raises(Conflict):
+        runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+    with pytest.raises(Conflict):
+        runs.finish(backend, run, JobStatus.SUCCESS)
+    assert task_statuses() == ["pending", "pending"]
+
+
+def test_a_renewed_lease_does_not_expire(backend, run, fetch):
+    with backend.transaction() as session:
+        session.execute(update(Job).values(lease_expires=func.now()))
+
+    runs.renew(backend, run)
+
+    assert runs.expire_leases(backend) == []
+    assert fetch(1).status == JobStatus.RUNNING
+
+
+# --- tasks and the end ------------------------------------------------------------------------
+
+
+def test_tasks_move_while_the_job_is_ours(backend, run, task_statuses):
+    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.SUCCESS)
+    runs.move_run_task(backend, run, run.task_ids["test"], TaskStatus.SKIPPED)
+
+    assert task_statuses() == ["success", "skipped"]
+
+
+@pytest.mark.parametrize(
+    "status", [JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCELLED]
+)
+def test_a_run_ends_as_its_host_says(backend, run, fetch, status):
+    assert runs.finish(backend, run, status) == status
+
+    job = fetch(1)
+    assert (job.status, job.runner, job.lease_expires) == (status, "host-1", None)
+    assert job.finished is not None
+
+
+def test_an_accepted_cancel_wins_over_any_other_end(backend, run, owner, fetch):
+    jobs.cancel(backend, 1, owner)
+
+    assert runs.finish(backend, run, JobStatus.SUCCESS) == JobStatus.CANCELLED
+    assert fetch(1).status == JobStatus.CANCELLED
+
+
+def test_a_task_that_was_running_when_its_job_ended_has_failed(backend, run, task_statuses):
+    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+
+    runs.finish(backend, run, JobStatus.TIMEOUT)
+
+    assert task_statuses() == ["failed", "pending"]
+
+
+def test_no_task_moves_after_the_end(backend, run, task_statuses):
+    runs.finish(backend, run, JobStatus.FAILED)
+
+    with pytest.raises(Conflict):
+        runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+    assert task_statuses() == ["pending", "pending"]
+
+
+# --- jobs that Redis forgot -------------------------------------------------------------------
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """As if everything had been queued long ago."""
+    monkeypatch.setattr(runs, "QUEUE_SETTLE", timedelta(0))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_wiped_redis_loses_no_job(backend, make_job):
+    for status in ("queued", "pending", "queued", "running", "success"):
+        make_job(status)
+    backend.redis.flushall()
+
+    assert runs.requeue_missing(backend) == [1, 3]
+    assert backend.queue.enqueued_ids() == {1, 3}
+    assert runs.requeue_missing(backend) == []
+
+
+def test_a_job_that_was_queued_just_now_is_not_missing_yet(backend, make_job):
+    make_job("queued")
+    backend.redis.flushall()
+
+    assert runs.requeue_missing(backend) == []
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_job_that_is_in_redis_is_not_sent_twice(backend, make_job):
+    make_job("queued")
+
+    assert runs.requeue_missing(backend) == []
+    assert backend.redis.llen("rq:queue:jobs") == 1
+
+
+# --- hosts that were lost ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def lose_host(backend, run):
+    """The host that has job 1 was not heard of for too long."""
+
+    def lose():
+        with backend.transaction() as session:
+            session.execute(update(Job).values(lease_expires=func.now()))
+
+    return lose
+
+
+def test_a_job_whose_host_is_lost_has_failed_and_so_has_its_task(
+    backend, run, lose_host, fetch, task_statuses
+):
+    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+    lose_host()
+
+    assert runs.expire_leases(backend) == [1]
+    assert fetch(1).status == JobStatus.FAILED
+    assert task_statuses() == ["failed", "pending"]
+
+
+def test_what_a_lost_host_has_written_is_kept_and_says_how_it_ended(
+    backend, run, lose_host, fetch, write_log
+):
+    write_log(fetch(1), None, b"set up\n")
+    write_log(fetch(1), "build", b"half a li")
+    lose_host()
+
+    runs.expire_leases(backend)
+
+    build = LogName(1, run.task_ids["build"])
+    assert read_log(backend, LogName(1, None)) == (True, b"set up\n")
+    assert read_log(backend, build) == (True, b"half a li\nThe build host host-1 was lost.\n")
+    assert backend.redis.keys("buildsrht:log:*") == []
+
+
+def test_a_host_that_was_lost_before_its_first_byte_is_named_in_the_setup_log(backend, lose_host):
+    lose_host()
+
+    runs.expire_leases(backend)
+
+    said = b"\nThe build host host-1 was lost.\n"
+    assert read_log(backend, LogName(1, None)) == (True, said)
+
+
+def test_a_job_ends_with_its_logs_in_storage_or_not_yet(
+    backend, lose_host, fetch, write_log, monkeypatch
+):
+    write_log(fetch(1), "build", b"written")
+    lose_host()
+
+    def no_space(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(backend.storage, "put", no_space)
+    with pytest.raises(OSError, match="No space"):
+        runs.expire_leases(backend)
+    monkeypatch.undo()
+    assert fetch(1).status == JobStatus.RUNNING
+
+    assert runs.expire_leases(backend) == [1]
+    assert read_log(backend, LogName(1, fetch(1).tasks[0].id))[1].startswith(b"written\n")
+
+
+def test_a_host_that_comes_back_cannot_change_what_was_sealed(
+    backend, run, lose_host, fetch, write_log
+):
+    write_log(fetch(1), "build", b"as Redis had it")
+    lose_host()
+    runs.expire_leases(backend)
+
+    write_log(fetch(1), "build", b", and more", seal=True)
+
+    _, kept = read_log(backend, LogName(1, run.task_ids["build"]))
+    assert kept == b"as Redis had it\nThe build host host-1 was lost.\n"
+
+
+def test_every_lost_job_is_ended(backend, lose_host, make_job):
+    make_job("running")
+    lose_host()
+
+    assert runs.expire_leases(backend) == [1, 2]
+    with backend.transaction() as session:
+        assert set(session.scalars(select(Job.status))) == {JobStatus.FAILED}
+        assert set(session.scalars(select(Task.status))) == {TaskStatus.PENDING}
