@@ -1,0 +1,105 @@
+"""Whatever goes wrong is answered in one shape: `{"errors": [{"field": ..., "reason": ...}]}`.
+
+`field` is absent where no single field is to blame. The class of an error decides the status. Our
+own mistakes are logged with their traceback, and the client learns no more than that there was
+one.
+"""
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import redis.exceptions
+import sqlalchemy.exc
+from flask import Flask, request
+from flask.typing import ResponseReturnValue
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+
+from buildsrht.errors import (
+    BadInput,
+    BuildsError,
+    Conflict,
+    FieldError,
+    Forbidden,
+    Gone,
+    NotFound,
+    Unauthorized,
+)
+from buildsrht.oauth import ScopeMissing, TokenRefused
+
+log = logging.getLogger(__name__)
+
+STATUSES: dict[type[BuildsError], int] = {
+    Conflict: 400,
+    Unauthorized: 401,
+    Forbidden: 403,
+    NotFound: 404,
+    Gone: 410,
+}
+
+# What the libraries raise when a server is away or too busy to answer in time.
+OUTAGES = (
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.TimeoutError,
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+)
+RETRY_SECONDS = 5
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(BadInput, _bad_input)
+    app.register_error_handler(TokenRefused, partial(_challenged, 401))
+    app.register_error_handler(ScopeMissing, partial(_challenged, 403))
+    for kind, status in STATUSES.items():
+        app.register_error_handler(kind, partial(_refused, status))
+    for outage in OUTAGES:
+        app.register_error_handler(outage, _unavailable)
+    # Also what Flask makes of any other exception, after it has logged the traceback.
+    app.register_error_handler(HTTPException, _http_error)
+
+
+def _envelope(errors: Iterable[FieldError]) -> dict[str, Any]:
+    return {
+        "errors": [
+            {"field": field, "reason": reason} if field else {"reason": reason}
+            for field, reason in errors
+        ]
+    }
+
+
+def _one(reason: str) -> dict[str, Any]:
+    return _envelope([FieldError(None, reason)])
+
+
+def _bad_input(error: BadInput) -> ResponseReturnValue:
+    return _envelope(error.errors), 400
+
+
+def _refused(status: int, error: BuildsError) -> ResponseReturnValue:
+    return _one(str(error)), status
+
+
+def _challenged(status: int, error: TokenRefused | ScopeMissing) -> ResponseReturnValue:
+    return _one(str(error)), status, {"WWW-Authenticate": error.challenge}
+
+
+def _unavailable(error: Exception) -> ResponseReturnValue:
+    # SQLAlchemy's own text repeats the statement with its parameters.
+    reason = str(getattr(error, "orig", None) or error).strip()
+    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason)
+    return (
+        _one("the database or the queue does not answer; try again in a moment"),
+        503,
+        {"Retry-After": str(RETRY_SECONDS)},
+    )
+
+
+def _http_error(error: HTTPException) -> ResponseReturnValue:
+    # What it says of itself matters: Allow, Content-Range. What it has for people does not.
+    headers = Headers(error.get_headers())
+    headers.remove("Content-Type")
+    return _one(error.description or error.name), error.code or 500, headers

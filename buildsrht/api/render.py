@@ -1,0 +1,76 @@
+"""Rows as the JSON that clients were promised: keys may be added, never renamed or removed.
+
+URLs are absolute; times are UTC with an explicit offset.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from buildsrht.config import Config
+from buildsrht.models import Artifact, Job, JobGroup, User
+from buildsrht.services.jobs import PAGE
+
+
+def job(config: Config, row: Job) -> dict[str, Any]:
+    logs = f"{config.web.origin}/query/log/{row.id}"
+    return {
+        "id": row.id,
+        "status": row.status,
+        "setup_log": f"{logs}/log",
+        "tasks": [
+            {"name": task.name, "status": task.status, "log": f"{logs}/{task.name}/log"}
+            for task in row.tasks
+        ],
+        "note": row.note,
+        "tags": "/".join(row.tags) or None,
+        "runner": row.runner,
+        "owner": user(row.owner),
+        "created": time(row.created),
+        "updated": time(row.updated),
+        "visibility": row.visibility,
+        "image": row.image,
+        "arch": row.arch,
+        "group": row.group_id,
+    }
+
+
+def group(config: Config, row: JobGroup, jobs: Iterable[Job]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "note": row.note,
+        "owner": user(row.owner),
+        "created": time(row.created),
+        "updated": time(row.updated),
+        "triggers": row.triggers,
+        "jobs": [job(config, member) for member in jobs],
+    }
+
+
+def artifact(config: Config, row: Artifact) -> dict[str, Any]:
+    name = quote(row.name, safe="")
+    return {
+        "id": row.id,
+        "created": time(row.created),
+        "path": row.path,
+        "name": row.name,
+        "url": f"{config.web.origin}/artifacts/{row.job_id}/{row.secret}/{name}",
+        "size": row.size,
+        "sha256": row.sha256.hex(),
+        "expires": time(row.expires),
+        "deleted": time(row.deleted) if row.deleted else None,
+    }
+
+
+def page(results: Sequence[dict[str, Any]], following: int | None, total: int) -> dict[str, Any]:
+    """Part of a list; `?start=` with `next` asks for the part that follows."""
+    return {"next": following, "results": results, "results_per_page": PAGE, "total": total}
+
+
+def user(row: User) -> dict[str, str]:
+    return {"canonical_name": row.canonical_name, "name": row.name}
+
+
+def time(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,33 @@
+"""The web service, put together from its parts over one Backend.
+
+The only place where they meet: routes, the resource protector, the answers to errors, and the
+limits that hold for every request.
+"""
+
+from flask import Flask, abort, request
+from flask.json.provider import DefaultJSONProvider
+
+from buildsrht import api, oauth
+from buildsrht.backend import Backend
+
+
+class _JSON(DefaultJSONProvider):
+    compact = True
+    sort_keys = False
+
+
+def create_app(backend: Backend) -> Flask:
+    """The WSGI application. Each process makes its own, like the backend."""
+    app = Flask(__name__, static_folder=None)
+    app.json = _JSON(app)
+    app.config["MAX_CONTENT_LENGTH"] = backend.config.limits.request
+    app.before_request(_refuse_nul)
+    oauth.install(app, backend)
+    api.install(app, backend)
+    return app
+
+
+def _refuse_nul() -> None:
+    # PostgreSQL has no text with a NUL, and would not even take the question.
+    if "\0" in request.path:
+        abort(404)

@@ -1,0 +1,96 @@
+"""Let in whoever brings a good token: the first line of every protected view.
+
+`Authorization: Bearer X` and `Authorization: token X` mean the same; the second is what clients
+of the original send. A header that is there has to be good, also where none is needed: a client
+whose token has expired should hear of that, not see less than before.
+"""
+
+from authlib.integrations.flask_oauth2 import ResourceProtector
+from authlib.oauth2 import OAuth2Error
+from authlib.oauth2.rfc6749 import MissingAuthorizationError, UnsupportedTokenTypeError
+from authlib.oauth2.rfc6750 import (
+    BearerTokenValidator,
+    InsufficientScopeError,
+    InvalidTokenError,
+)
+from flask import Flask, current_app, request
+
+from buildsrht.backend import Backend
+from buildsrht.errors import Forbidden, Unauthorized
+from buildsrht.models import Token, User
+from buildsrht.services.tokens import allowed_scopes, find_token, is_usable
+
+EXTENSION = "buildsrht.oauth"
+
+
+class TokenRefused(Unauthorized):
+    """No token that we know and that is still good."""
+
+    def __init__(self, reason: str, **parameters: str):
+        super().__init__(reason)
+        self.challenge = _challenge(**parameters)
+
+
+class ScopeMissing(Forbidden):
+    """A good token, for something else."""
+
+    def __init__(self, scope: str):
+        super().__init__(f"this needs a token with the scope {scope}")
+        self.challenge = _challenge(error="insufficient_scope", scope=scope)
+
+
+def _challenge(**parameters: str) -> str:
+    """The value of WWW-Authenticate (RFC 6750, section 3)."""
+    said = {"realm": "buildsrht", **parameters}
+    return "Bearer " + ", ".join(f'{name}="{value}"' for name, value in said.items())
+
+
+def install(app: Flask, backend: Backend) -> None:
+    protector = ResourceProtector()
+    protector.register_token_validator(_BearerForm(backend))
+    protector.register_token_validator(_TokenForm(backend))
+    app.extensions[EXTENSION] = protector
+
+
+def acting_user(scope: str) -> User:
+    """The user who makes this request, with a token that has `scope`.
+
+    Raises TokenRefused or ScopeMissing.
+    """
+    try:
+        token: Token = current_app.extensions[EXTENSION].acquire_token([scope])
+    except MissingAuthorizationError as error:
+        raise TokenRefused("this needs a token: send `Authorization: Bearer ...`") from error
+    except UnsupportedTokenTypeError as error:
+        raise TokenRefused("the header must read `Authorization: Bearer ...`") from error
+    except InsufficientScopeError as error:
+        raise ScopeMissing(scope) from error
+    except OAuth2Error as error:
+        reason = "the token is unknown, expired or revoked"
+        raise TokenRefused(reason, error="invalid_token", error_description=reason) from error
+    return token.user
+
+
+def acting_user_if_any(scope: str) -> User | None:
+    """The same where a token is not needed: None without the header."""
+    return acting_user(scope) if "Authorization" in request.headers else None
+
+
+class _BearerForm(BearerTokenValidator):
+    def __init__(self, backend: Backend):
+        super().__init__()
+        self._backend = backend
+
+    def authenticate_token(self, token_string: str) -> Token | None:
+        with self._backend.transaction() as session:
+            return find_token(session, token_string)
+
+    def validate_token(self, token: Token | None, scopes: list[str], request: object) -> None:
+        if token is None or not is_usable(token):
+            raise InvalidTokenError
+        if self.scope_insufficient(allowed_scopes(token), scopes):
+            raise InsufficientScopeError
+
+
+class _TokenForm(_BearerForm):
+    TOKEN_TYPE = "token"

@@ -1,0 +1,71 @@
+"""Serve the web application over HTTP, with gunicorn, until a signal ends it.
+
+Each process opens its own backend after the fork: database connections and the storage's threads
+do not survive one.
+"""
+
+import socket
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from buildsrht import catalogue
+from buildsrht.app import create_app
+from buildsrht.backend import open_backend
+from buildsrht.config import Config
+from buildsrht.errors import OperatorError
+
+BACKLOG = 1024
+# How long a request may go on after we were asked to stop. Whoever follows a log comes again.
+GRACE_SECONDS = 5
+
+
+def serve(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, which end the process; says so when it has the port.
+
+    Raises OperatorError if it cannot start.
+    """
+    # Read again by each process. Here a mistake is one sentence, there it would be a traceback.
+    catalogue.load(config.images.recipes)
+    listener = _listen(config.web.host, config.web.port)
+    _Server(config, listener).run()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # Not left to gunicorn, which would try a taken port for five seconds and then say it at length.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        # Python appends the address, in its own notation.
+        reason = (error.strerror or str(error)).partition(" (while ")[0]
+        raise OperatorError(f"cannot listen on {host}:{port}: {reason}") from error
+
+
+class _Server(BaseApplication):
+    def __init__(self, config: Config, listener: socket.socket):
+        self._config = config
+        # gunicorn takes the number over, and closes it.
+        self._address = f"fd://{listener.detach()}"
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = {
+            "bind": self._address,
+            "worker_class": "gthread",
+            "workers": self._config.web.processes,
+            "threads": self._config.web.threads,
+            "graceful_timeout": GRACE_SECONDS,
+            "loglevel": "warning",
+            "control_socket_disable": True,
+            "when_ready": self._say_where,
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Called in each process, after the fork."""
+        return create_app(open_backend(self._config))
+
+    def _say_where(self, arbiter: object) -> None:
+        print(f"listening on {self._config.web.origin}", flush=True)

@@ -1,0 +1,220 @@
+"""Logs keep every byte that was acknowledged, whatever becomes of Redis."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+from redis import Redis
+
+from buildsrht import logs as log_module
+from buildsrht.backend import open_redis
+from buildsrht.logs import LogName, Logs, LogWriter, spool_chunks
+
+SETUP = LogName(1, None)
+
+
+@pytest.fixture
+def view(backend, make_job):
+    """The setup log of job 1 as a reader finds it now."""
+    make_job("running")
+
+    def look(name=SETUP):
+        with backend.transaction() as session:
+            return backend.logs.view(session, name)
+
+    return look
+
+
+@pytest.fixture
+def writer(backend, tmp_path):
+    return LogWriter(backend.logs, SETUP, tmp_path / "spool")
+
+
+@pytest.fixture
+def seal(backend):
+    def put(*chunks, name=SETUP):
+        with backend.transaction() as session:
+            backend.logs.seal(session, name, iter(chunks))
+
+    return put
+
+
+def content(log):
+    return b"".join(log.read(0, log.size))
+
+
+# --- while it grows ---------------------------------------------------------------------------
+
+
+def test_a_log_that_nobody_wrote_is_empty_and_not_sealed(view):
+    assert (view().size, view().sealed, content(view())) == (0, False, b"")
+
+
+def test_readers_see_what_was_written_at_once(view, writer):
+    writer.write(b"one\n")
+    writer.write(b"")
+    writer.write(b"two\n")
+
+    assert (view().sealed, content(view())) == (False, b"one\ntwo\n")
+
+
+@pytest.mark.parametrize(("start", "end"), [(0, 10), (0, 4), (3, 9), (9, 10), (5, 5)])
+def test_any_range_can_be_read(view, writer, monkeypatch, start, end):
+    monkeypatch.setattr(log_module, "CHUNK", 4)
+    writer.write(b"0123456789")
+
+    assert b"".join(view().read(start, end)) == b"0123456789"[start:end]
+
+
+def test_logs_do_not_mix(backend, view, writer, tmp_path):
+    writer.write(b"setup")
+    LogWriter(backend.logs, LogName(1, 1), tmp_path / "other").write(b"task")
+
+    assert content(view()) == b"setup"
+    assert content(view(LogName(1, 1))) == b"task"
+
+
+def test_a_live_log_does_not_stay_in_redis_for_ever(backend, writer):
+    writer.write(b"one")
+
+    assert 0 < backend.redis.ttl(SETUP.live_key) <= log_module.LIVE_SECONDS
+
+
+# --- while Redis is wiped or away -------------------------------------------------------------
+
+
+def test_a_wiped_redis_loses_no_byte(backend, view, writer):
+    writer.write(b"one\n")
+    backend.redis.flushall()
+
+    writer.write(b"two\n")
+
+    assert content(view()) == b"one\ntwo\n"
+
+
+def test_what_redis_missed_while_it_was_away_comes_with_the_next_bytes(
+    backend, view, tmp_path, writer
+):
+    writer.write(b"one\n")
+    away = Logs(open_redis(f"unix://{tmp_path}/nobody.sock"), backend.storage)
+    LogWriter(away, SETUP, writer.spool).write(b"two\n")
+    assert content(view()) == b"one\n"
+
+    LogWriter(backend.logs, SETUP, writer.spool).write(b"three\n")
+
+    assert content(view()) == b"one\ntwo\nthree\n"
+
+
+def test_a_write_that_redis_took_twice_is_put_right(backend, view, writer):
+    backend.logs.append(SETUP, b"one\n")  # an answer was lost, and the client sent it again
+
+    writer.write(b"one\n")
+
+    assert content(view()) == b"one\n"
+
+
+def test_a_writer_that_was_restarted_goes_on_where_it_was(backend, view, writer):
+    writer.write(b"one\n")
+    writer.close()
+
+    again = LogWriter(backend.logs, SETUP, writer.spool)
+    again.write(b"two\n")
+
+    assert again.size == 8
+    assert content(view()) == b"one\ntwo\n"
+
+
+# --- sealed -----------------------------------------------------------------------------------
+
+
+def test_a_sealed_log_is_the_same_log(backend, view, writer):
+    writer.write(b"one\ntwo\n")
+    before = content(view())
+
+    with backend.transaction() as session:
+        backend.logs.seal(session, SETUP, spool_chunks(writer.spool))
+    backend.logs.drop_live(SETUP)
+
+    assert (view().sealed, view().size, content(view())) == (True, 8, before)
+    assert not backend.redis.exists(SETUP.live_key)
+
+
+def test_a_sealed_log_stays_as_it_is(view, seal):
+    seal(b"first")
+    digest = view().sha256
+    seal(b"second")
+
+    assert (content(view()), view().sha256) == (b"first", digest)
+
+
+def test_of_two_that_seal_at_once_one_decides_for_storage_and_for_the_digest(view, seal):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda number: seal(b"%d" % number * 1000), range(16)))
+
+    log = view()
+    assert log.size == len(content(log))
+    assert log.sha256 == hashlib.sha256(content(log)).digest()
+
+
+def test_a_seal_that_fails_leaves_the_log_as_it_was(backend, view, writer, seal):
+    writer.write(b"one")
+
+    def breaks_off():
+        yield b"o"
+        raise OSError("the spool's disk is gone")
+
+    with pytest.raises(OSError, match="disk is gone"):
+        seal_from(backend, breaks_off())
+    assert (view().sealed, content(view())) == (False, b"one")
+
+    seal(b"one")
+    assert (view().sealed, content(view())) == (True, b"one")
+
+
+def seal_from(backend, chunks):
+    with backend.transaction() as session:
+        backend.logs.seal(session, SETUP, chunks)
+
+
+def test_a_log_that_is_sealed_while_it_is_read_is_read_to_its_end(
+    backend, view, writer, seal, monkeypatch
+):
+    monkeypatch.setattr(log_module, "CHUNK", 4)
+    writer.write(b"0123456789")
+    reading = view().read(0, 10)
+    begun = next(reading)
+
+    seal(b"0123456789")
+    backend.logs.drop_live(SETUP)
+
+    assert begun + b"".join(reading) == b"0123456789"
+
+
+class SealsBetween(Redis):
+    """A Redis whose log is sealed and dropped while a reader asks for its length."""
+
+    def strlen(self, name):
+        self.seal(b"0123456789")
+        self.delete(name)
+        return super().strlen(name)
+
+
+def test_a_log_that_is_sealed_while_it_is_looked_for_is_found(backend, view, writer, seal, servers):
+    writer.write(b"0123456789")
+    redis = SealsBetween.from_url(servers.redis.url)
+    redis.seal = seal
+    logs = Logs(redis, backend.storage)
+
+    with backend.transaction() as session:
+        log = logs.view(session, SETUP)
+
+    assert (log.sealed, content(log)) == (True, b"0123456789")
+
+
+def test_sealed_logs_are_read_without_redis(backend, view, seal, tmp_path):
+    seal(b"one")
+    away = replace(backend, logs=Logs(open_redis(f"unix://{tmp_path}/no.sock"), backend.storage))
+
+    with away.transaction() as session:
+        assert content(away.logs.view(session, SETUP)) == b"one"

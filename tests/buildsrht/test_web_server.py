@@ -1,0 +1,141 @@
+"""The web service as a process: up on its port, sharing nothing, down when asked."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from buildsrht import web_server
+from buildsrht.errors import OperatorError
+
+SERVE = "from buildsrht import config, web_server; web_server.serve(config.load())"
+START_SECONDS = 30
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def start(servers, backend, tmp_path):
+    """Start the service with these options of [web]; yields its process and its origin."""
+
+    @contextmanager
+    def run(**options):
+        port = options.setdefault("port", free_port())
+        settings = tmp_path / "config.ini"
+        lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+        recipes = f"[images]\nrecipes = {servers.images.recipes}\n"
+        storage = f"[storage]\npath = {backend.config.storage.path}\n"
+        settings.write_text(f"{recipes}{storage}[web]\n{lines}")
+        environment = {**os.environ, "BUILDSRHT_CONFIG": str(settings), "VAR": str(servers.var)}
+        environment.pop("PORT", None)
+        with subprocess.Popen(
+            [sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE
+        ) as process:
+            try:
+                yield process, f"http://127.0.0.1:{port}"
+            finally:
+                process.kill()
+
+    return run
+
+
+@pytest.fixture
+def service(start):
+    """The origin of a service that runs."""
+    with start(processes=2) as (process, origin):
+        process.stdout.readline()
+        yield origin
+
+
+def test_it_says_once_where_it_listens_and_answers_there(start):
+    with start() as (process, origin):
+        assert process.stdout.readline() == f"listening on {origin}\n".encode()
+        assert httpx.get(f"{origin}/healthz", timeout=START_SECONDS).json() == {"status": "ok"}
+
+        process.terminate()
+        assert process.communicate(timeout=START_SECONDS) == (b"", None)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_stops_when_asked_and_that_is_a_success(start, how):
+    with start() as (process, origin):
+        process.stdout.readline()
+        httpx.get(f"{origin}/healthz", timeout=START_SECONDS, headers={"Connection": "close"})
+
+        process.send_signal(how)
+
+        assert process.wait(START_SECONDS) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{origin}/healthz")
+
+
+def test_a_client_that_keeps_its_connection_does_not_keep_it_from_stopping(start):
+    with start() as (process, origin), httpx.Client(base_url=origin) as client:
+        process.stdout.readline()
+        client.get("/healthz", timeout=START_SECONDS)
+        asked = time.monotonic()
+
+        process.terminate()
+
+        assert process.wait(START_SECONDS) == 0
+        assert time.monotonic() - asked < 7
+
+
+def test_a_port_that_is_taken_is_named_in_one_sentence(config):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        sentence = f"^cannot listen on 127.0.0.1:{port}: Address already in use$"
+
+        with pytest.raises(OperatorError, match=sentence):
+            web_server.serve(replace(config, web=replace(config.web, port=port)))
+
+
+def test_a_host_that_is_not_ours_is_named_in_one_sentence(config):
+    with pytest.raises(OperatorError, match=r"^cannot listen on 192\.0\.2\.1:5002: "):
+        web_server.serve(replace(config, web=replace(config.web, host="192.0.2.1")))
+
+
+def test_a_mistake_in_the_recipes_is_told_before_anything_is_served(config, tmp_path):
+    with pytest.raises(OperatorError, match=r"\[images\] recipes"):
+        web_server.serve(replace(config, images=replace(config.images, recipes=tmp_path)))
+
+
+@pytest.mark.usefixtures("backend")
+def test_many_clients_at_once_are_all_answered(service, token, owner, manifest):
+    headers = {"Authorization": f"Bearer {token(owner)}"}
+    with httpx.Client(base_url=service, headers=headers, timeout=START_SECONDS) as client:
+        ids = [client.post("/api/jobs", json={"manifest": manifest}).json()["id"] for _ in range(9)]
+        listed = client.get("/api/jobs").json()
+
+    assert [job["id"] for job in listed["results"]] == sorted(ids, reverse=True)
+
+
+def test_logs_and_downloads_come_over_the_wire_whole(service, make_job, write_log, keep_artifact):
+    data = os.urandom(3_000_000)
+    job = make_job("success")
+    write_log(job, "build", data, seal=True)
+    artifact = keep_artifact(job, "out.bin", data)
+    path = f"{service}/artifacts/1/{artifact.secret}/out.bin"
+
+    assert httpx.get(f"{service}/query/log/1/build/log").content == data
+    assert httpx.get(path, headers={"Range": "bytes=-5"}).content == data[-5:]
+    assert httpx.head(path).headers["Content-Length"] == "3000000"
+
+
+def test_a_body_without_a_length_is_held_to_the_limit_too(service, token, owner):
+    headers = {"Authorization": f"Bearer {token(owner)}", "Content-Type": "application/json"}
+    endless = (b" " * 65_536 for _ in range(100))
+
+    response = httpx.post(f"{service}/api/jobs", content=endless, headers=headers)
+
+    assert response.status_code == 413

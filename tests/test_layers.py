@@ -1,0 +1,59 @@
+"""Who may know whom: imports point one way, and nobody reaches around a layer."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+HTTP = ("flask", "werkzeug", "authlib", "gunicorn")
+SURFACES = ("buildsrht.app", "buildsrht.api", "buildsrht.oauth", "buildsrht.cli")
+
+MAY_NOT_IMPORT = {
+    "buildsrht": ("worker", "tests"),
+    "buildsrht/services": (*HTTP, *SURFACES, "click"),
+    "buildsrht/models.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/status.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/queue.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
+    "buildsrht/logs.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/storage.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
+    "buildsrht/backend.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/oauth": ("buildsrht.api", "buildsrht.app", "buildsrht.cli", "click"),
+    "buildsrht/api": ("buildsrht.app", "buildsrht.cli", "click", "sqlalchemy.orm"),
+    "buildsrht/cli": ("flask", "authlib"),
+    "worker": (*HTTP, *SURFACES),
+}
+
+
+def sources(place):
+    path = ROOT / place
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def imports(source):
+    """The dotted names that a file imports, at its top or anywhere else."""
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{source}: imports are absolute here"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def is_within(name, package):
+    return name == package or name.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize(("place", "banned"), MAY_NOT_IMPORT.items())
+def test_layers_only_point_downwards(place, banned):
+    assert sources(place)
+    for source in sources(place):
+        slips = [name for name in imports(source) for package in banned if is_within(name, package)]
+        assert slips == [], source
+
+
+def test_the_manifest_knows_nothing_of_ours_but_errors():
+    allowed = ("buildsrht.manifest", "buildsrht.errors")
+    for source in sources("buildsrht/manifest"):
+        ours = [name for name in imports(source) if is_within(name, "buildsrht")]
+        assert [name for name in ours if not any(is_within(name, a) for a in allowed)] == [], source
