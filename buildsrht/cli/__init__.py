@@ -1,0 +1,55 @@
+"""The command line: `buildsrht COMMAND`.
+
+What programs read goes to stdout and what people read to stderr. An error is one sentence and a
+non-zero exit status: 1, or 2 for a command line that makes no sense. A traceback is a bug of ours.
+
+The commands know the services or the HTTP client, and do nothing that those do not.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import click
+from click.exceptions import NoArgsIsHelpError
+
+from buildsrht.cli import client, operate
+from buildsrht.errors import BuildsError
+
+INTERRUPTED = 130
+
+
+@click.group()
+def commands() -> None:
+    """A CI job queue: every job runs in a fresh virtual machine that nobody used before."""
+
+
+for command in (*operate.COMMANDS, *client.COMMANDS):
+    commands.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command, by default the one that the process was started with, and exit."""
+    try:
+        sys.exit(commands.main(arguments, prog_name="buildsrht", standalone_mode=False))
+    except NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "buildsrht"
+        fail(f"{command}: {error.format_message()} (--help says more)", error.exit_code)
+    except click.ClickException as error:
+        fail(f"buildsrht: {error.format_message()}", error.exit_code)
+    except BuildsError as error:
+        fail(f"buildsrht: {error}")
+    except OSError as error:
+        # A disk that is full, a directory that is not ours: the machine's, not a bug. A pipe that
+        # nobody reads any more never gets here: click ends quietly.
+        fail(f"buildsrht: {error.filename or 'I/O'}: {error.strerror or error}")
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+
+
+def fail(sentence: str, status: int = 1) -> NoReturn:
+    click.echo(sentence, err=True)
+    sys.exit(status)
