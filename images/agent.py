@@ -13,8 +13,9 @@ bytes. The first three kinds are requests, a JSON object each.
     HELLO  {nonce}                       ->         HELLO {nonce, version}
 
 Any request may be answered END {error} instead, with what the guest's system said. A relative
-path starts at the user's home. The agent says HELLO by itself once, when it starts: a build host
-that hears it in the middle of an answer knows that the first agent is gone.
+path starts at the user's home. Two frames come unasked. HELLO, once, when the agent starts: a build
+host that hears it in the middle of an answer knows that the first agent is gone. BYE, in the middle
+of an answer, when the guest's init system stops the agent, because it is shutting down.
 """
 
 import errno
@@ -34,7 +35,7 @@ VERSION = 1
 HEADER = struct.Struct(">cI")
 CHUNK = 64 * 1024
 PIPE_HOLDS = 1024 * 1024
-RUN, WRITE, READ, DATA, END, HELLO = (bytes([kind]) for kind in b"RWGDEH")
+RUN, WRITE, READ, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGDEHB")
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 
 
@@ -105,6 +106,7 @@ def run(port, argv, user, env, terminal):
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
     signal.set_wakeup_fd(wake_writer)
+    signal.signal(signal.SIGTERM, ignore)
     try:
         child = os.fork()
         if child == 0:
@@ -112,6 +114,7 @@ def run(port, argv, user, env, terminal):
         os.close(slave)
         status = relay(port, output, child, wake_reader)
     finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         for descriptor in (output, wake_reader, wake_writer):
             os.close(descriptor)
@@ -137,7 +140,9 @@ def relay(port, output, child, wake_reader):
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             port.send(DATA, data)
         if wake_reader in ready:
-            os.read(wake_reader, CHUNK)
+            if signal.SIGTERM in os.read(wake_reader, CHUNK):
+                port.send(BYE)
+                sys.exit(0)
             pid, ended = os.waitpid(child, os.WNOHANG)
             status = os.waitstatus_to_exitcode(ended) if pid else None
     # Something left in the background may write for ever: take what a terminal or a pipe can
@@ -147,6 +152,10 @@ def relay(port, output, child, wake_reader):
             break
         port.send(DATA, read_output(output))
     return status
+
+
+def ignore(number, frame):
+    """A handler must exist for the wake-up descriptor to be written to; that is all it is for."""
 
 
 def read_output(output):
@@ -168,14 +177,15 @@ def become(account, argv, env, output, terminal):
         null = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((null, 0), (output, 1), (output, 2)):
             os.dup2(source, target)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_DFL)
         allow_out_of_memory_kill()
         drop_to(account)
         os.chdir(account.pw_dir)
         os.execvpe(argv[0], argv, {**login_environment(account), **env})
-    except BaseException as error:
+    except OSError as error:
         os.write(2, f"{argv[0]}: {error}\n".encode())
+    finally:
         os._exit(127)
 
 
@@ -271,8 +281,7 @@ def main():
     path = sys.argv[1] if len(sys.argv) > 1 else PORT
     # Once only: a virtio port cannot be opened a second time.
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    # A handler must exist for the wake-up descriptor to be written to.
-    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.signal(signal.SIGCHLD, ignore)
     serve(Port(descriptor, descriptor))
 
 
