@@ -17,7 +17,8 @@ class RunnerError(BuildsError):
 
 
 class GuestLost(RunnerError):
-    """The machine went away in the middle of its work."""
+    """The machine went away in the middle of its work. Says why, if its channel told; else it is
+    empty, and the machine's console may know."""
 
 
 class BootTimeout(RunnerError):

@@ -22,7 +22,7 @@ VERSION = 1
 HEADER = struct.Struct(">cI")
 FRAME_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
-RUN, WRITE, READ, DATA, END, HELLO = (bytes([kind]) for kind in b"RWGDEH")
+RUN, WRITE, READ, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGDEHB")
 
 
 class Guest(Protocol):
@@ -93,7 +93,7 @@ class AgentGuest:
             self._send(DATA, chunk)
         self._send(END)
         for _ in self._data():
-            raise GuestLost("the guest's agent answered a write with data")
+            raise GuestLost("its agent answered a write with data")
 
     def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
         self._send_json(READ, path=path, user=user, limit=limit)
@@ -118,10 +118,12 @@ class AgentGuest:
                 yield payload
             elif kind == END:
                 break
+            elif kind == BYE:
+                raise GuestLost("it was shut down from inside")
             elif kind == HELLO:
-                raise GuestLost("the guest's agent was killed and started again")
+                raise GuestLost("its agent was killed and started again")
             else:
-                raise GuestLost(f"the guest's agent sent a frame of unknown kind {kind!r}")
+                raise GuestLost(f"its agent sent a frame of unknown kind {kind!r}")
         self._answer: dict[str, Any] = json.loads(payload)
         if "error" in self._answer:
             raise GuestRefused(str(self._answer["error"]))
@@ -135,12 +137,12 @@ class AgentGuest:
         try:
             self._channel.sendall(HEADER.pack(kind, len(payload)) + payload)
         except ConnectionError as error:
-            raise GuestLost("the guest is gone") from error
+            raise GuestLost() from error
 
     def _receive(self) -> tuple[bytes, bytes]:
         kind, length = HEADER.unpack(self._receive_exactly(HEADER.size))
         if length > FRAME_LIMIT:
-            raise GuestLost(f"the guest's agent sent a frame of {length} bytes")
+            raise GuestLost(f"its agent sent a frame of {length} bytes")
         return kind, self._receive_exactly(length)
 
     def _receive_exactly(self, length: int) -> bytes:
@@ -149,9 +151,9 @@ class AgentGuest:
             try:
                 piece = self._channel.recv(length - len(data))
             except ConnectionError as error:
-                raise GuestLost("the guest is gone") from error
+                raise GuestLost() from error
             if not piece:
-                raise GuestLost("the guest is gone")
+                raise GuestLost()
             data += piece
         return bytes(data)
 

@@ -73,7 +73,9 @@ class Hardware:
 class Vm:
     """A running guest. `kill` may be called from any thread, any number of times."""
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, console: "Console"):
+    def __init__(
+        self, process: subprocess.Popen[bytes], channel: socket.socket, console: "Console"
+    ):
         self._process = process
         self._channel = channel
         self._console = console
@@ -115,29 +117,35 @@ def boot(
 ) -> Iterator[Vm]:
     """A VM of `image` that answers, kept in `directory` until the block ends.
 
-    `guard` is entered as soon as there is a process to kill. A boot that fails is tried once more: under emulation one in many hangs. Raises BootTimeout
-    when `timeout` seconds did not suffice, either time.
+    `guard` is entered as soon as there is a process to kill. A boot that does not succeed within
+    `timeout` seconds is tried once more, because under emulation one in many hangs; after that it
+    raises BootTimeout.
     """
-    begin = time.monotonic()
+
+    def attempt(stack: ExitStack) -> Vm:
+        vm = stack.enter_context(_started(image, hardware, directory, allow))
+        stack.enter_context(guard(vm.kill))
+        _wait_until_up(vm, image, time.monotonic() + timeout)
+        return vm
+
     with ExitStack() as stack:
-        for deadline in (begin + timeout / 2, begin + timeout):
-            vm = stack.enter_context(_started(image, hardware, directory, allow))
-            stack.enter_context(guard(vm.kill))
-            problem = _wait_until_up(vm, image, deadline)
-            if problem is None:
-                yield vm
-                return
+        try:
+            vm = attempt(stack)
+        except BootTimeout:
             stack.close()
-        raise problem
+            vm = attempt(stack)
+        yield vm
 
 
-def _wait_until_up(vm: Vm, image: BuiltImage, deadline: float) -> BootTimeout | None:
+def _wait_until_up(vm: Vm, image: BuiltImage, deadline: float) -> None:
     try:
         vm.guest.wait_until_up(deadline)
     except (BootTimeout, GuestLost) as error:
+        reason = str(error) or vm.explain_loss()
         console = vm.console.strip()
-        return BootTimeout(f"{image.name} did not come up: {error}. Its console ends with:\n{console}")
-    return None
+        raise BootTimeout(
+            f"{image.name} did not come up: {reason}. Its console ends with:\n{console}"
+        ) from error
 
 
 @contextmanager

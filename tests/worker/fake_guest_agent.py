@@ -48,7 +48,7 @@ def main():
         execute(program, argv, env)
 
     agent.os.execvpe = execute_stand_in
-    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.signal(signal.SIGCHLD, agent.ignore)
     agent.serve(agent.Port(descriptor, descriptor))
 
 

@@ -1,0 +1,185 @@
+"""What a crash leaves behind, and that the janitor clears exactly that away."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from sqlalchemy import update
+
+from buildsrht import processes
+from buildsrht.models import Job, JobStatus
+from buildsrht.services import jobs, runs
+from tests.worker.fakes import fake_boot
+from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
+from worker import janitor
+from worker.directories import OWNER, owned_directory
+from worker.logbook import Logbook
+from worker.run_job import perform
+
+DEAD = "1 0\n"  # process 1 never started at tick 0
+
+
+@pytest.fixture
+def crashed(backend, make_job):
+    """A run whose process died in the middle of its first task; returns its job and directory."""
+    job = make_job()
+    run = runs.claim(backend, job.id, backend.config.worker.name)
+    directory = backend.config.worker.path / f"{job.id}-{run.attempt}"
+    directory.mkdir(parents=True)
+    (directory / OWNER).write_text(DEAD)
+    logbook = Logbook(backend, job.id, directory)
+    logbook.say("setting up")
+    runs.move_run_task(backend, run, job.tasks[0].id, "running")
+    logbook.start_task(job.tasks[0].id)
+    logbook.write(b"half a lin")
+    return job, directory
+
+
+def test_the_job_of_a_dead_process_fails_and_its_log_says_so(backend, crashed):
+    job, _ = crashed
+    janitor.sweep_host(backend)
+    outcome = outcome_of(backend, job.id)
+    assert (outcome.status, outcome.tasks["build"]) == (JobStatus.FAILED, "failed")
+    runner = backend.config.worker.name
+    assert outcome.logs["build"] == f"half a lin\nThe process that ran this job on {runner} died.\n"
+    assert outcome.setup_log == "setting up\n"
+
+
+def test_its_logs_are_sealed_and_nothing_of_it_is_left(backend, crashed):
+    janitor.sweep_host(backend)
+    assert sealed_logs(backend, crashed[0].id) == 2
+    assert_nothing_is_left(backend)
+
+
+def test_a_job_whose_owner_had_asked_to_cancel_it_ends_as_cancelled(backend, crashed, owner, fetch):
+    job, _ = crashed
+    jobs.cancel(backend, job.id, owner)
+    janitor.sweep_host(backend)
+    assert fetch(job.id).status == JobStatus.CANCELLED
+
+
+def test_a_job_that_has_ended_stays_as_it_ended(backend, crashed, fetch):
+    job, _ = crashed
+    with backend.transaction() as session:
+        runs.end_job(session, job.id, JobStatus.SUCCESS)
+    janitor.sweep_host(backend)
+    assert fetch(job.id).status == JobStatus.SUCCESS
+    assert_nothing_is_left(backend)
+
+
+def test_a_later_attempt_at_the_same_job_is_left_alone(backend, crashed, fetch):
+    job, _ = crashed
+    with backend.transaction() as session:
+        session.execute(update(Job).where(Job.id == job.id).values(attempt=2))
+    janitor.sweep_host(backend)
+    assert fetch(job.id).status == JobStatus.RUNNING
+
+
+def test_a_process_that_outlived_its_run_is_killed(backend, crashed):
+    _, directory = crashed
+    sleeper = subprocess.Popen(["bash", "-c", "sleep 300; true", str(directory / "overlay.qcow2")])
+    janitor.sweep_host(backend)
+    assert sleeper.wait(10) == -signal.SIGKILL
+
+
+def test_a_directory_that_is_in_use_is_left_alone(backend):
+    with owned_directory(backend.config.worker.path / "1-1") as directory:
+        janitor.sweep_host(backend)
+        assert directory.exists()
+
+
+def test_a_directory_that_is_just_being_made_is_left_alone(backend):
+    directory = backend.config.worker.path / "1-1"
+    directory.mkdir(parents=True)
+    janitor.sweep_host(backend)
+    assert directory.exists()
+
+
+def test_a_work_horse_that_is_killed_leaves_nothing_and_fails_its_job(backend, make_job, tmp_path):
+    """The whole of it: SIGKILL in the middle of a task, then one sweep."""
+    job = make_job(manifest="image: debian/trixie\ntasks: [{build: echo begun; sleep 300}]")
+    program = (
+        "import sys; from buildsrht import config; from buildsrht.backend import open_backend; "
+        "from worker.run_job import perform; from tests.worker.fakes import fake_boot; "
+        "perform(open_backend(config.load()), int(sys.argv[1]), fake_boot)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(job.id)], env=environment_of(backend, tmp_path)
+    ) as horse:
+        wait_for_log(backend, job, b"\nbegun")
+        agent = next(iter(janitor.pids_naming(str(backend.config.worker.path))))
+        horse.kill()
+    assert processes.has_ended(agent, wait_seconds=10)
+    janitor.sweep_host(backend)
+    outcome = outcome_of(backend, job.id)
+    assert (outcome.status, outcome.tasks) == (JobStatus.FAILED, {"build": "failed"})
+    assert "begun" in outcome.logs["build"]
+    assert_nothing_is_left(backend)
+
+
+def environment_of(backend, tmp_path):
+    """Variables that give another process the same backend."""
+    import os
+
+    config = backend.config
+    path = tmp_path / "config.ini"
+    path.write_text(
+        f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
+        f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
+    )
+    return {**os.environ, "BUILDSRHT_CONFIG": str(path)}
+
+
+def wait_for_log(backend, job, text):
+    woken = threading.Event()
+    for _ in range(2000):
+        if text in read_log(backend, job.id, job.tasks[0].id):
+            return
+        woken.wait(0.01)
+    raise AssertionError(f"{text!r} never came")
+
+
+# --- the whole service ----------------------------------------------------------------------------
+
+
+def test_a_job_that_redis_forgot_is_queued_again_and_runs_once(backend, make_job):
+    job = make_job(manifest="image: debian/trixie\ntasks: [{build: echo once}]")
+    backend.redis.flushall()
+    make_queued_long_ago(backend, job.id)
+    janitor.sweep_service(backend)
+    janitor.sweep_service(backend)
+    assert backend.queue.enqueued_ids() == {job.id}
+    perform(backend, job.id, fake_boot)
+    assert outcome_of(backend, job.id).status == JobStatus.SUCCESS
+
+
+def make_queued_long_ago(backend, job_id):
+    from datetime import UTC, datetime, timedelta
+
+    with backend.transaction() as session:
+        past = datetime.now(UTC) - timedelta(minutes=1)
+        session.execute(update(Job).where(Job.id == job_id).values(queued=past))
+
+
+def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(
+    backend, crashed, fetch, monkeypatch
+):
+    job, _ = crashed
+    stop = threading.Event()
+
+    def failing_once(backend):
+        monkeypatch.undo()
+        raise OSError("the disk was away")
+
+    monkeypatch.setattr(janitor, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(janitor, "sweep_service", failing_once)
+    thread = threading.Thread(target=janitor.keep_sweeping, args=(backend, stop))
+    thread.start()
+    while fetch(job.id).status == JobStatus.RUNNING and thread.is_alive():
+        thread.join(0.01)
+    stop.set()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert fetch(job.id).status == JobStatus.FAILED

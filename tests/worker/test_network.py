@@ -1,0 +1,31 @@
+"""The rules that guard a guest's network, as text. tests/worker/test_vm.py shows them at work."""
+
+from ipaddress import IPv4Address
+
+from buildsrht.config import destinations
+from worker.network import rules
+
+
+def lines(allow="", own=()):
+    text = rules(destinations(allow), [IPv4Address(address) for address in own])
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_what_no_rule_accepts_is_dropped_ipv6_included():
+    assert any("policy drop" in line for line in lines())
+    assert "meta nfproto ipv4 accept" in lines()
+
+
+def test_an_exception_comes_before_what_is_forbidden():
+    written = lines(allow="10.1.2.3:443 10.9.0.0/16")
+    forbidden = next(n for n, line in enumerate(written) if "reject" in line)
+    assert written.index("ip daddr 10.1.2.3/32 tcp dport 443 accept") < forbidden
+    assert written.index("ip daddr 10.9.0.0/16 accept") < forbidden
+
+
+def test_a_public_address_of_this_host_is_forbidden_too():
+    assert any("198.51.100.7" in line for line in lines(own=["198.51.100.7"]) if "reject" in line)
+
+
+def test_an_address_inside_a_forbidden_range_is_not_named_twice():
+    assert not any("192.168.1.5" in line for line in lines(own=["192.168.1.5", "127.0.0.1"]))

@@ -1,0 +1,235 @@
+"""Real machines: that they come up, what they reach, how they go, and that nothing stays."""
+
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from buildsrht import processes
+from buildsrht.config import destinations
+from tests.worker.conftest import IMAGE
+from worker import network, vm
+from worker.errors import BootTimeout, GuestLost
+from worker.images import BuiltImage, require_built
+from worker.janitor import pids_naming
+
+pytestmark = pytest.mark.vm
+
+
+def run(machine, script, user="build"):
+    output = []
+    status = machine.guest.run(["bash", "-c", script], output.append, user=user)
+    return status, b"".join(output).decode()
+
+
+# --- what a guest is ------------------------------------------------------------------------------
+
+
+def test_the_guest_is_a_whole_system_with_its_real_init(real_machine):
+    assert run(real_machine, "cat /proc/1/comm") == (0, "systemd\n")
+    assert run(real_machine, "systemctl --failed --no-legend --plain", user="root") == (0, "")
+
+
+def test_the_user_becomes_root_without_a_password(real_machine):
+    assert run(real_machine, "sudo id -u") == (0, "0\n")
+
+
+def test_it_is_the_release_that_its_name_says(real_machine):
+    assert (
+        run(real_machine, ". /etc/os-release; echo $ID/$VERSION_CODENAME")[1] == "debian/trixie\n"
+    )
+
+
+def test_the_older_release_boots_too(boot_real):
+    with boot_real("debian/bookworm") as machine:
+        said = run(machine, ". /etc/os-release; echo $ID/$VERSION_CODENAME; sudo id -un")[1]
+    assert said == "debian/bookworm\nroot\n"
+
+
+# --- what it reaches ------------------------------------------------------------------------------
+
+
+def test_it_reaches_the_package_mirror_by_name(real_machine):
+    script = "curl -sSf -o /dev/null -w '%{http_code}' $(awk '/^deb /{print $2; exit}' /etc/apt/sources.list)/"
+    assert run(real_machine, script) == (0, "200")
+
+
+@contextmanager
+def listener(address: str):
+    """A server on this host that greets whoever connects; knows how many did."""
+    with socket.create_server((address, 0)) as server:
+        server.settimeout(0.2)
+        over = threading.Event()
+        greeted = []
+
+        def serve():
+            while not over.is_set():
+                try:
+                    connection, peer = server.accept()
+                except TimeoutError:
+                    continue
+                with connection:
+                    connection.sendall(b"hello from the host\n")
+                    greeted.append(peer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1], greeted
+        finally:
+            over.set()
+            thread.join()
+
+
+def ask(machine, address, port):
+    return run(machine, f"timeout 10 bash -c 'cat </dev/tcp/{address}/{port}' 2>&1")[1]
+
+
+def own_addresses():
+    addresses = [str(a) for a in network.host_addresses() if not a.is_loopback]
+    assert addresses, "these tests need a host with an address besides loopback"
+    return addresses
+
+
+def test_it_reaches_no_listener_on_this_host_by_any_address(real_machine):
+    """Loopback, QEMU's and slirp4netns' names for it, and every address that the host has."""
+    with listener("0.0.0.0") as (port, greeted):
+        for address in ["127.0.0.1", "10.0.3.2", "10.0.2.2", *own_addresses()]:
+            assert "hello" not in ask(real_machine, address, port), address
+    assert greeted == []
+
+
+@pytest.mark.parametrize(
+    "address", ["10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"]
+)
+def test_private_and_link_local_addresses_are_refused_at_once(real_machine, address):
+    begin = time.monotonic()
+    assert "refused" in ask(real_machine, address, 80)
+    assert time.monotonic() - begin < 5
+
+
+def test_it_reaches_what_the_operator_excepts_and_nothing_beside_it(boot_real):
+    """The same question to the same listener as above, which shows that above could fail."""
+    address = own_addresses()[0]
+    with (
+        listener("0.0.0.0") as (port, _),
+        listener("0.0.0.0") as (other_port, greeted),
+        boot_real(allow=destinations(f"{address}:{port}")) as machine,
+    ):
+        assert ask(machine, address, port) == "hello from the host\n"
+        assert "refused" in ask(machine, address, other_port)
+    assert greeted == []
+
+
+def test_dns_still_answers_when_only_the_resolver_is_private(real_machine):
+    script = "getent hosts $(awk '/^deb /{print $2; exit}' /etc/apt/sources.list | cut -d/ -f3)"
+    assert run(real_machine, script)[0] == 0
+
+
+# --- how it goes ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "explanation"),
+    [
+        ("sudo systemctl poweroff; sleep 60", "shut down from inside"),
+        ("sudo systemctl reboot; sleep 60", "shut down from inside"),
+        ("sudo poweroff --force --force", "powered itself off"),
+        ("echo c | sudo tee /proc/sysrq-trigger; sleep 60", "kernel panicked"),
+    ],
+)
+def test_a_guest_that_ends_by_itself_is_noticed_within_ten_seconds(boot_real, script, explanation):
+    with boot_real() as machine:
+        begin = time.monotonic()
+        with pytest.raises(GuestLost) as lost:
+            run(machine, script)
+        assert explanation in (str(lost.value) or machine.explain_loss())
+        assert time.monotonic() - begin < 10
+
+
+def test_leaving_the_block_leaves_no_process_and_no_file(host_config, hardware, tmp_path):
+    directory = tmp_path / "vm"
+    with pytest.raises(BootTimeout):
+        boot_and_kill(host_config, hardware, directory, after_seconds=0.5)
+    assert pids_naming(str(directory)) == []
+    assert not directory.exists()
+
+
+def test_a_machine_that_is_killed_while_it_boots_is_gone_within_two_seconds(
+    host_config, hardware, tmp_path
+):
+    begin = time.monotonic()
+    with pytest.raises(BootTimeout):
+        boot_and_kill(host_config, hardware, tmp_path / "vm", after_seconds=0)
+    assert time.monotonic() - begin < 2
+
+
+def boot_and_kill(host_config, hardware, directory, after_seconds):
+    """Both attempts at a boot, each killed soon after its process has started."""
+
+    @contextmanager
+    def guard(kill):
+        timer = threading.Timer(after_seconds, kill)
+        timer.start()
+        yield
+        timer.join()
+
+    image = require_built(host_config, IMAGE, "amd64")
+    with vm.boot(image, hardware, directory, timeout=60, guard=guard):
+        pass
+
+
+def test_an_image_without_a_system_fails_with_the_end_of_its_console(
+    hardware, host_config, tmp_path
+):
+    good = require_built(host_config, IMAGE, "amd64")
+    broken = tmp_path / "image"
+    broken.mkdir()
+    for name in ("kernel", "initrd"):
+        (broken / name).symlink_to(good.directory / name)
+    (broken / "cmdline").write_text(
+        "console=ttyS0 root=/dev/vda panic=-1 rdinit=/no-such-init init=/no"
+    )
+    with (broken / "disk.raw").open("wb") as disk:
+        disk.truncate(2**20)
+    image = BuiltImage("broken", "amd64", broken)
+    with (
+        pytest.raises(BootTimeout, match="Kernel panic"),
+        vm.boot(image, hardware, tmp_path / "vm", timeout=120),
+    ):
+        pass
+
+
+def test_a_machine_does_not_outlive_a_process_that_is_killed(host_config, tmp_path):
+    """As RQ kills a work horse: SIGKILL, so that nothing of ours gets to run."""
+    program = textwrap.dedent(
+        """
+        import sys
+                from buildsrht import config
+        from worker import vm
+        from worker.images import require_built
+
+        image = require_built(config.load(), "debian/trixie", "amd64")
+        hardware = vm.Hardware("tcg", 2**29, 1)
+        class Guard:
+            def __init__(self, kill): print("started", flush=True)
+            def __enter__(self): pass
+            def __exit__(self, *exc): pass
+        with vm.boot(image, hardware, Path(sys.argv[1]), timeout=120, guard=Guard):
+            pass
+        """
+    )
+    directory = tmp_path / "vm"
+    command = [sys.executable, "-c", program, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b"started\n"
+        pids = pids_naming(str(directory))
+        assert pids
+        parent.send_signal(signal.SIGKILL)
+    assert all(processes.has_ended(pid, wait_seconds=10) for pid in pids)

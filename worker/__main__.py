@@ -1,0 +1,115 @@
+"""The build host's commands; `buildsrht worker`, `janitor` and `image` become these."""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import click
+from redis.exceptions import RedisError
+
+from buildsrht import config as settings
+from buildsrht import database
+from buildsrht.backend import Backend, open_backend, open_redis
+from buildsrht.catalogue import Catalogue, Image, load
+from buildsrht.config import Config
+from buildsrht.errors import BuildsError, OperatorError
+from worker import images, janitor
+from worker.accelerator import choose_accelerator
+
+
+@click.group()
+def main() -> None:
+    """What runs on a build host."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+
+
+@main.command()
+@click.option("--count", type=click.IntRange(1), help="How many jobs to run at once.")
+def worker(count: int | None) -> None:
+    """Take jobs from the queue and run each in a virtual machine."""
+    from worker.pool import run_pool
+
+    config = settings.load()
+    with _ready_backend(config) as backend:
+        janitor.sweep_host(backend)
+    run_pool(open_redis(config.redis.url), count or config.worker.count)
+
+
+@main.command("janitor")
+def run_janitor() -> None:
+    """Clear away what crashes left behind; run one on every build host."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with _ready_backend(settings.load()) as backend:
+        janitor.keep_sweeping(backend, stop)
+
+
+@contextmanager
+def _ready_backend(config: Config) -> Iterator[Backend]:
+    """A backend whose servers answer; OperatorError says which one does not."""
+    database.require_current(config)
+    with closing(open_backend(config)) as backend:
+        try:
+            backend.redis.ping()
+        except RedisError as error:
+            raise OperatorError(f"[redis] url: {error}") from error
+        yield backend
+
+
+@main.group()
+def image() -> None:
+    """Build and list images."""
+
+
+@image.command()
+@click.argument("name")
+@click.option("--arch", help="Processor; the image's first one if not given.")
+def build(name: str, arch: str | None) -> None:
+    """Build an image, unless the one that is here is up to date."""
+    config = settings.load()
+    wanted = _require_image(load(config.images.recipes), name)
+    arch = arch or wanted.default_arch
+    if arch not in wanted.arches:
+        raise click.BadParameter(f"{wanted.name} is built for {', '.join(wanted.arches)}")
+    if images.is_fresh(config, wanted, arch):
+        click.echo(f"{wanted.name} ({arch}) is up to date.")
+        return
+    click.echo(f"Building {wanted.name} ({arch}); this takes about a minute.")
+    built = images.build(config, wanted, arch)
+    click.echo(f"Built {built.directory}; choosing an accelerator.")
+    click.echo(f"{wanted.name} ({arch}) will run on {choose_accelerator(config, built)}.")
+
+
+@image.command("list")
+def list_images() -> None:
+    """List every image, its aliases and whether it is built here."""
+    config = settings.load()
+    for known in load(config.images.recipes).images:
+        for arch in known.arches:
+            click.echo(
+                f"{known.name}\t{arch}\t{_state(config, known, arch)}\t{' '.join(known.aliases)}"
+            )
+
+
+def _state(config: Config, known: Image, arch: str) -> str:
+    if images.is_fresh(config, known, arch):
+        return "built"
+    return "outdated" if images.find_built(config, known.name, arch) else "not built"
+
+
+def _require_image(catalogue: Catalogue, name: str) -> Image:
+    found = catalogue.find(name)
+    if found is None:
+        raise click.BadParameter(f"{name!r} is none of {', '.join(catalogue.names)}")
+    return found
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="buildsrht")
+    except BuildsError as error:
+        sys.exit(f"buildsrht: {error}")

@@ -1,0 +1,112 @@
+"""What a crash left behind: on this host processes, overlays, runs and their logs; in the whole
+service expired leases, jobs that Redis forgot, artifacts whose time is over.
+
+The second owner of everything that must not leak. Each sweep looks at what is there, never at
+what it remembers, so it may be started, killed and started again at any time, on every host.
+"""
+
+import logging
+import os
+import re
+import shutil
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from buildsrht import processes
+from buildsrht.backend import Backend
+from buildsrht.errors import BuildsError
+from buildsrht.models import Job, JobStatus
+from buildsrht.services import artifacts, runs
+from worker.directories import is_in_use
+from worker.logbook import seal_spool, spooled_logs
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 5
+KILL_SECONDS = 5
+RUN_NAME = re.compile(r"(\d+)-(\d+)")
+LOST = "\nThe process that ran this job on {runner} died.\n"
+
+
+def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
+    """Sweep every few seconds until `stop` is set. What fails now is tried again."""
+    while True:
+        for sweep in (sweep_host, sweep_service):
+            try:
+                sweep(backend)
+            except (BuildsError, SQLAlchemyError, RedisError, OSError) as error:
+                log.warning("%s: %s", sweep.__name__, error)
+        if stop.wait(SWEEP_SECONDS):
+            return
+
+
+def sweep_service(backend: Backend) -> None:
+    """What any one host can do for all of them."""
+    for job_id in runs.expire_leases(backend):
+        log.warning("job %d: its build host was lost", job_id)
+    for job_id in runs.requeue_missing(backend):
+        log.warning("job %d was missing from the queue", job_id)
+    artifacts.expire_artifacts(backend)
+
+
+def sweep_host(backend: Backend) -> None:
+    """Clear away every run on this host whose process is gone."""
+    path = backend.config.worker.path
+    for directory in sorted(path.iterdir()) if path.exists() else []:
+        if directory.is_dir() and not is_in_use(directory):
+            clear_away(backend, directory)
+
+
+def clear_away(backend: Backend, directory: Path) -> None:
+    """End what still runs in an abandoned directory, end its job, keep its logs, remove it.
+
+    In this order, so that being killed half way leaves the rest for the next sweep.
+    """
+    kill_users(directory)
+    name = RUN_NAME.fullmatch(directory.name)
+    if name:
+        _end_run(backend, int(name[1]), int(name[2]), directory)
+    shutil.rmtree(directory, ignore_errors=True)
+    log.warning("cleared away %s", directory.name)
+
+
+def kill_users(directory: Path) -> None:
+    """Kill every process whose command line names a file in the directory."""
+    for pid in pids_naming(f"{directory}/"):
+        log.warning("killing process %d, which outlived its run in %s", pid, directory)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        processes.has_ended(pid, KILL_SECONDS)
+
+
+def pids_naming(text: str) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if text.encode() in command:
+            found.append(int(entry.name))
+    return found
+
+
+def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> None:
+    logs = spooled_logs(job_id, directory)
+    if logs:
+        with logs[-1][1].open("a") as last:
+            last.write(LOST.format(runner=backend.config.worker.name))
+    for name, spool in logs:
+        seal_spool(backend, name, spool)
+    with backend.transaction() as session:
+        job = session.get(Job, job_id)
+        if job and job.status == JobStatus.RUNNING and job.attempt == attempt:
+            status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
+            runs.end_job(session, job_id, status, Job.attempt == attempt)

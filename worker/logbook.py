@@ -1,0 +1,91 @@
+"""The logs that one run writes: the setup log, then one per task.
+
+Writes go to spool files in the run's directory and to the live readers (buildsrht.logs); at the
+end everything is sealed into storage. Together they may not exceed the operator's limit.
+"""
+
+from pathlib import Path
+
+from buildsrht.backend import Backend
+from buildsrht.logs import LogName, LogWriter, spool_chunks
+from worker.errors import RunnerError
+
+SPOOL = "spool"
+
+
+class OutputLimitReached(RunnerError):
+    """The job wrote more than it may; the log ends with a line that says so."""
+
+
+class Logbook:
+    """`setup` stays open to the end; `current` is the log of what is going on now."""
+
+    def __init__(self, backend: Backend, job_id: int, directory: Path):
+        self._backend = backend
+        self._job_id = job_id
+        self._directory = directory / SPOOL
+        self._directory.mkdir()
+        self._left = backend.config.limits.log
+        self.setup = self._open(None)
+        self.current = self.setup
+
+    def _open(self, task_id: int | None) -> LogWriter:
+        name = LogName(self._job_id, task_id)
+        return LogWriter(self._backend.logs, name, self._directory / spool_name(name))
+
+    def start_task(self, task_id: int) -> None:
+        self.current = self._open(task_id)
+
+    def end_task(self) -> None:
+        self.current.close()
+        self._seal(self.current.name)
+        self.current = self.setup
+
+    def write(self, data: bytes) -> None:
+        """Output of the job, to the current log. Raises OutputLimitReached at the limit."""
+        fitting = data[: self._left]
+        self._left -= len(fitting)
+        self.current.write(fitting)
+        if len(fitting) < len(data):
+            limit = self._backend.config.limits.log
+            raise OutputLimitReached(
+                f"The job wrote more than the {limit} bytes that it may; its log is cut here."
+            )
+
+    def say(self, line: str) -> None:
+        """A line of ours, to the current log. Never refused: these are few and short."""
+        self.current.write(f"{line}\n".encode())
+
+    def close(self) -> None:
+        """Seal every log. Afterwards the spool is not needed any more."""
+        if self.current is not self.setup:
+            self.end_task()
+        self.setup.close()
+        self._seal(self.setup.name)
+
+    def _seal(self, name: LogName) -> None:
+        seal_spool(self._backend, name, self._directory / spool_name(name))
+
+
+def spool_name(name: LogName) -> str:
+    return str(name.task_id or "setup")
+
+
+def seal_spool(backend: Backend, name: LogName, spool: Path) -> None:
+    """Move one spool file into storage, and the log with it out of Redis."""
+    with backend.transaction() as session:
+        backend.logs.seal(session, name, spool_chunks(spool))
+    backend.logs.drop_live(name)
+    spool.unlink()
+
+
+def spooled_logs(job_id: int, directory: Path) -> list[tuple[LogName, Path]]:
+    """The logs that a run in `directory` has not sealed, the setup log first."""
+    spools = sorted(
+        (directory / SPOOL).glob("*"),
+        key=lambda spool: (spool.name != "setup", len(spool.name), spool.name),
+    )
+    return [
+        (LogName(job_id, None if spool.name == "setup" else int(spool.name)), spool)
+        for spool in spools
+    ]

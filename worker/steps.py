@@ -1,0 +1,190 @@
+"""The steps of one job inside its guest, in order, as data.
+
+Each step takes the Build and either does its part, writing to the job's log, or raises: JobFailed
+when the job itself is to blame, a RunnerError when we are. None knows how the guest was started
+or who may stop it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from buildsrht.backend import Backend
+from buildsrht.errors import BuildsError
+from buildsrht.manifest import Manifest, Source
+from buildsrht.models import TaskStatus
+from buildsrht.services import artifacts, runs
+from buildsrht.services.runs import Run
+from worker.environment import (
+    BUILD_ENVIRONMENT,
+    COMPLETE,
+    TASKS,
+    build_environment,
+    task_script,
+)
+from worker.errors import GuestRefused
+from worker.guest import Guest
+from worker.logbook import Logbook
+
+# Every image brings these two; see docs/images.md.
+ADD_REPOSITORY = "/usr/lib/buildsrht/add-repository"
+INSTALL = "/usr/lib/buildsrht/install"
+
+# url, directory, ref. A ref that a plain clone does not bring, such as refs/pull/1/head, is asked
+# for by name.
+CLONE_GIT = """
+set -e
+export GIT_TERMINAL_PROMPT=0
+export GIT_SSH_COMMAND="ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+git clone -- "$1" "$2"
+cd "$2"
+if [ -n "$3" ]; then
+    git checkout -q "$3" -- || { git fetch -q origin "$3" && git checkout -q FETCH_HEAD; }
+fi
+git submodule update --init --recursive
+"""
+CLONE_HG = """
+set -e
+hg clone --ssh "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null" -- "$1" "$2"
+cd "$2"
+if [ -n "$3" ]; then
+    hg update -- "$3"
+fi
+"""
+CLONE = {"git": CLONE_GIT, "hg": CLONE_HG}
+
+
+class JobFailed(BuildsError):
+    """The job did not succeed, and nobody but its manifest or its tasks is to blame."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """Everything that a step may use."""
+
+    backend: Backend
+    run: Run
+    manifest: Manifest
+    guest: Guest
+    logbook: Logbook
+
+
+def announce(build: Build) -> None:
+    """Say which parts of the manifest this version reads and does not act on."""
+    manifest = build.manifest
+    idle = [
+        key
+        for key, present in (
+            ("secrets", manifest.secrets),
+            ("oauth", manifest.oauth),
+            ("shell", manifest.shell),
+            ("triggers", manifest.triggers),
+        )
+        if present
+    ]
+    if idle:
+        build.logbook.say(f"Not acted on by this version: {', '.join(idle)}.")
+
+
+def send_tasks(build: Build) -> None:
+    for task in build.manifest.tasks:
+        build.guest.write(f"{TASKS}/{task.name}", task_script(task).encode(), mode=0o755)
+
+
+def send_environment(build: Build) -> None:
+    origin = build.backend.config.web.origin
+    always = {
+        "CI_NAME": "sourcehut",
+        "JOB_ID": str(build.run.job_id),
+        "JOB_URL": f"{origin}/~{build.run.owner}/job/{build.run.job_id}",
+    }
+    text = build_environment(build.manifest, always)
+    build.guest.write(BUILD_ENVIRONMENT, text.encode())
+
+
+def add_repositories(build: Build) -> None:
+    for name, specification in build.manifest.repositories.items():
+        build.logbook.say(f"Adding repository {name}.")
+        _require_success(build, "root", [ADD_REPOSITORY, name, specification], f"repository {name}")
+
+
+def install_packages(build: Build) -> None:
+    packages = build.manifest.packages
+    if packages:
+        build.logbook.say(f"Installing {', '.join(packages)}.")
+        _require_success(build, "root", [INSTALL, *packages], "packages")
+
+
+def clone_sources(build: Build) -> None:
+    for source in build.manifest.sources:
+        build.logbook.say(f"Cloning into {source.directory}.")
+        _require_success(build, "build", _clone_command(source), f"source {source.directory}")
+
+
+def _clone_command(source: Source) -> list[str]:
+    arguments = [source.url, source.directory, source.ref or ""]
+    return ["bash", "-c", CLONE[source.scm], "clone", *arguments]
+
+
+def _require_success(build: Build, user: str, argv: list[str], what: str) -> None:
+    status = build.guest.run(argv, build.logbook.write, user=user)
+    if status != 0:
+        raise JobFailed(f"{what}: {_ended(status)}")
+
+
+def run_tasks(build: Build) -> None:
+    for position, task in enumerate(build.manifest.tasks):
+        _run_task(build, task.name)
+        if _is_complete(build):
+            build.logbook.say(f"Task {task.name} completed the build.")
+            for skipped in build.manifest.tasks[position + 1 :]:
+                _move_task(build, skipped.name, TaskStatus.SKIPPED)
+            return
+
+
+def _run_task(build: Build, name: str) -> None:
+    _move_task(build, name, TaskStatus.RUNNING)
+    build.logbook.say(f"Running task {name}.")
+    build.logbook.start_task(build.run.task_ids[name])
+    status = build.guest.run(["bash", f"{TASKS}/{name}"], build.logbook.write, terminal=True)
+    build.logbook.end_task()
+    _move_task(build, name, TaskStatus.SUCCESS if status == 0 else TaskStatus.FAILED)
+    if status != 0:
+        raise JobFailed(f"task {name}: {_ended(status)}")
+
+
+def _move_task(build: Build, name: str, to: TaskStatus) -> None:
+    runs.move_run_task(build.backend, build.run, build.run.task_ids[name], to)
+
+
+def _is_complete(build: Build) -> bool:
+    try:
+        return b"".join(build.guest.read(COMPLETE, limit=16)).strip() == b"1"
+    except GuestRefused:
+        return False
+
+
+def collect_artifacts(build: Build) -> None:
+    limit = build.backend.config.limits.artifact
+    for path in build.manifest.artifacts:
+        try:
+            chunks = build.guest.read(path, limit=limit)
+            kept = artifacts.keep_artifact(build.backend, build.run, path, chunks)
+        except GuestRefused as error:
+            raise JobFailed(f"artifact {path}: {error}") from error
+        build.logbook.say(f"Kept artifact {path}: {kept.size} bytes, SHA-256 {kept.sha256.hex()}.")
+
+
+def _ended(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"ended by signal {-status}"
+
+
+STEPS: tuple[Callable[[Build], None], ...] = (
+    announce,
+    send_tasks,
+    send_environment,
+    add_repositories,
+    install_packages,
+    clone_sources,
+    run_tasks,
+    collect_artifacts,
+)
