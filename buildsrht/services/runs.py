@@ -8,7 +8,6 @@ comes back can change nothing.
 import enum
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
