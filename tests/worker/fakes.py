@@ -4,6 +4,7 @@
 guest to the contract of the real one.
 """
 
+import os
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from buildsrht import processes
+from buildsrht.backend import Backend
 from worker.guest import AgentGuest
 
 HERE = Path(__file__).parent
@@ -63,3 +65,32 @@ def fake_machine(directory: Path) -> Iterator[FakeMachine]:
 def fake_boot(backend, run, directory, guard):
     with fake_machine(directory / "vm") as machine, guard(machine.kill):
         yield machine
+
+
+# As RQ's work horse, but for the machine; its peak of memory, in KiB, is the last thing it says.
+WORK_HORSE = """
+import resource, sys
+from buildsrht import config
+from buildsrht.backend import open_backend
+from tests.worker.fakes import fake_boot
+from worker.run_job import perform
+
+perform(open_backend(config.load()), int(sys.argv[1]), fake_boot)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def work_horse(backend: Backend, job_id: int, directory: Path) -> subprocess.Popen[str]:
+    """Run a job on a fake machine in a process of its own, on the same backend."""
+    config = backend.config
+    path = directory / "config.ini"
+    path.write_text(
+        f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
+        f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK_HORSE, str(job_id)],
+        env={**os.environ, "BUILDSRHT_CONFIG": str(path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )

@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-import sys
 import threading
 
 import pytest
@@ -11,7 +10,7 @@ from sqlalchemy import update
 from buildsrht import processes
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import jobs, runs
-from tests.worker.fakes import fake_boot
+from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
 from worker import janitor
 from worker.directories import OWNER, owned_directory
@@ -100,14 +99,7 @@ def test_a_directory_that_is_just_being_made_is_left_alone(backend):
 def test_a_work_horse_that_is_killed_leaves_nothing_and_fails_its_job(backend, make_job, tmp_path):
     """The whole of it: SIGKILL in the middle of a task, then one sweep."""
     job = make_job(manifest="image: debian/trixie\ntasks: [{build: echo begun; sleep 300}]")
-    program = (
-        "import sys; from buildsrht import config; from buildsrht.backend import open_backend; "
-        "from worker.run_job import perform; from tests.worker.fakes import fake_boot; "
-        "perform(open_backend(config.load()), int(sys.argv[1]), fake_boot)"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(job.id)], env=environment_of(backend, tmp_path)
-    ) as horse:
+    with work_horse(backend, job.id, tmp_path) as horse:
         wait_for_log(backend, job, b"\nbegun")
         agent = next(iter(janitor.pids_naming(str(backend.config.worker.path))))
         horse.kill()
@@ -117,19 +109,6 @@ def test_a_work_horse_that_is_killed_leaves_nothing_and_fails_its_job(backend, m
     assert (outcome.status, outcome.tasks) == (JobStatus.FAILED, {"build": "failed"})
     assert "begun" in outcome.logs["build"]
     assert_nothing_is_left(backend)
-
-
-def environment_of(backend, tmp_path):
-    """Variables that give another process the same backend."""
-    import os
-
-    config = backend.config
-    path = tmp_path / "config.ini"
-    path.write_text(
-        f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
-        f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
-    )
-    return {**os.environ, "BUILDSRHT_CONFIG": str(path)}
 
 
 def wait_for_log(backend, job, text):

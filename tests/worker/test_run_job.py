@@ -10,11 +10,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from buildsrht.models import Job, JobStatus, TaskStatus
+from buildsrht.models import Artifact, Job, JobStatus, TaskStatus
 from buildsrht.services import jobs, runs
-from tests.worker.fakes import fake_boot
+from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import (
     Outcome,
     assert_nothing_is_left,
@@ -24,6 +24,8 @@ from tests.worker.outcome import (
 )
 from worker import steps
 from worker.run_job import boot_image, perform
+
+MIB = 1024 * 1024
 
 
 def manifest_of(**keys) -> str:
@@ -257,6 +259,16 @@ def test_an_artifact_that_cannot_be_kept_fails_the_job_and_its_log_names_the_pat
     assert (outcome.status, outcome.artifacts) == (JobStatus.FAILED, {})
     assert "artifact out: " in outcome.setup_log
     assert reason in outcome.setup_log
+
+
+def test_an_artifact_is_never_held_in_memory_as_a_whole(backend, make_job, tmp_path):
+    script = f"truncate -s {300 * MIB} large"
+    job = make_job(manifest=manifest_of(tasks={"build": script}, artifacts=["large"]))
+    with work_horse(backend, job.id, tmp_path) as horse:
+        peak_kib = int(horse.stdout.read())
+    assert peak_kib * 1024 < 200 * MIB
+    with backend.transaction() as session:
+        assert session.scalar(select(Artifact.size)) == 300 * MIB
 
 
 def test_a_job_that_failed_keeps_no_artifacts(run_manifest):

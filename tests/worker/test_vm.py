@@ -21,6 +21,8 @@ from worker.janitor import pids_naming
 
 pytestmark = pytest.mark.vm
 
+FIRST_MIRROR = "awk '/^deb /{print $2; exit}' /etc/apt/sources.list"
+
 
 def run(machine, script, user="build"):
     output = []
@@ -56,7 +58,7 @@ def test_the_older_release_boots_too(boot_real):
 
 
 def test_it_reaches_the_package_mirror_by_name(real_machine):
-    script = "curl -sSf -o /dev/null -w '%{http_code}' $(awk '/^deb /{print $2; exit}' /etc/apt/sources.list)/"
+    script = f"curl -sSf -o /dev/null -w '%{{http_code}}' $({FIRST_MIRROR})/"
     assert run(real_machine, script) == (0, "200")
 
 
@@ -128,7 +130,7 @@ def test_it_reaches_what_the_operator_excepts_and_nothing_beside_it(boot_real):
 
 
 def test_dns_still_answers_when_only_the_resolver_is_private(real_machine):
-    script = "getent hosts $(awk '/^deb /{print $2; exit}' /etc/apt/sources.list | cut -d/ -f3)"
+    script = f"getent hosts $({FIRST_MIRROR} | cut -d/ -f3)"
     assert run(real_machine, script)[0] == 0
 
 

@@ -1,0 +1,159 @@
+"""Images are built aside, become current in one step, and are rebuilt when their recipe changes.
+
+With a recipe of a few lines in place of a distribution; tests/worker/test_vm.py boots real ones.
+"""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from buildsrht import catalogue
+from tests.worker.conftest import replace_in
+from worker import images
+from worker.errors import ImageMissing, RunnerError
+
+RECIPE = """#!/bin/sh
+echo built >>"$LOG"
+for file in disk.raw kernel initrd; do echo "$RELEASE $ARCH" >"$OUT/$file"; done
+echo " root=/dev/vda " >"$OUT/cmdline"
+"""
+
+
+@pytest.fixture
+def recipes(tmp_path, monkeypatch):
+    path = tmp_path / "recipes"
+    release = path / "tiny" / "one"
+    release.mkdir(parents=True)
+    (release / "image.yml").write_text("{aliases: [tiny], arches: [amd64, arm64]}")
+    (path / "agent.py").write_text("# the agent\n")
+    write_recipe(path, RECIPE)
+    monkeypatch.setenv("LOG", str(tmp_path / "log"))
+    return path
+
+
+def write_recipe(recipes, text):
+    script = recipes / "tiny" / "build"
+    script.write_text(text)
+    script.chmod(0o755)
+
+
+@pytest.fixture
+def config(recipes, tmp_path):
+    from buildsrht import config as settings
+
+    loaded = settings.load({"VAR": str(tmp_path / "var")})
+    return replace_in(loaded, "images", recipes=recipes, path=tmp_path / "images")
+
+
+@pytest.fixture
+def image(recipes):
+    return catalogue.load(recipes).find("tiny")
+
+
+def builds(tmp_path) -> int:
+    log = tmp_path / "log"
+    return log.read_text().count("built") if log.exists() else 0
+
+
+def test_a_built_image_is_found_by_its_name_and_processor(config, image):
+    built = images.build(config, image, "arm64")
+    assert images.require_built(config, "tiny/one", "arm64") == built
+    assert built.kernel.read_text() == "one arm64\n"
+    assert built.cmdline == "root=/dev/vda"
+
+
+def test_one_that_is_not_built_is_missing_and_the_error_says_the_remedy(config):
+    with pytest.raises(ImageMissing, match="buildsrht image build tiny/one"):
+        images.require_built(config, "tiny/one", "amd64")
+
+
+def test_a_fresh_image_is_not_built_again(config, image, tmp_path):
+    assert images.build(config, image, "amd64") == images.build(config, image, "amd64")
+    assert builds(tmp_path) == 1
+
+
+@pytest.mark.parametrize("changed", ["tiny/build", "tiny/one/image.yml", "agent.py"])
+def test_a_change_of_what_it_is_made_from_makes_it_stale(config, image, recipes, changed):
+    before = images.build(config, image, "amd64")
+    with (recipes / changed).open("a") as file:
+        file.write("\n# changed\n")
+    assert not images.is_fresh(config, image, "amd64")
+    assert images.build(config, image, "amd64").directory != before.directory
+
+
+def test_the_previous_image_outlives_one_build_for_machines_that_are_starting(
+    config, image, recipes
+):
+    built = []
+    for n in range(3):
+        write_recipe(recipes, f"{RECIPE}# {n}\n")
+        built.append(images.build(config, image, "amd64").directory)
+    assert [directory.exists() for directory in built] == [False, True, True]
+
+
+def test_a_recipe_that_fails_leaves_the_image_that_was_current_and_no_rubbish(
+    config, image, recipes
+):
+    before = images.build(config, image, "amd64")
+    write_recipe(recipes, "#!/bin/sh\necho half >$OUT/disk.raw; exit 3\n")
+    with pytest.raises(RunnerError, match="exit status 3"):
+        images.build(config, image, "amd64")
+    assert images.require_built(config, "tiny/one", "amd64") == before
+    assert list(before.directory.parent.glob("building-*")) == []
+
+
+def test_what_a_killed_build_left_behind_is_removed_by_the_next(config, image):
+    rubbish = config.images.path / "tiny/one/amd64/building-x"
+    rubbish.mkdir(parents=True)
+    images.build(config, image, "amd64")
+    assert not rubbish.exists()
+
+
+def test_two_that_want_the_same_image_build_it_once(config, image, tmp_path):
+    threads = [
+        threading.Thread(target=images.build, args=(config, image, "amd64")) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert builds(tmp_path) == 1
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def command(config_path, *arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "worker", "image", *arguments],
+        env={"PATH": "/usr/bin:/bin", "BUILDSRHT_CONFIG": str(config_path)},
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def config_path(recipes, tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text(f"[images]\nrecipes = {recipes}\npath = {tmp_path}/images\n")
+    return path
+
+
+def test_the_list_says_which_images_are_built(config, config_path, image):
+    images.build(config, image, "amd64")
+    assert command(config_path, "list").stdout == (
+        "tiny/one\tamd64\tbuilt\ttiny\ntiny/one\tarm64\tnot built\ttiny\n"
+    )
+
+
+def test_an_unknown_image_is_refused_with_those_there_are(config_path):
+    refused = command(config_path, "build", "nothing/here")
+    assert refused.returncode == 2
+    assert "'nothing/here' is none of tiny, tiny/one" in refused.stderr
+
+
+def test_a_fresh_image_is_left_as_it_is(config, config_path, image):
+    images.build(config, image, "amd64")
+    assert command(config_path, "build", "tiny").stdout == "tiny/one (amd64) is up to date.\n"
