@@ -6,6 +6,8 @@ PORT ?= 5002
 VAR ?= var
 PYTHON ?= /usr/bin/python3
 export PORT VAR
+# Where Debian keeps nft and mke2fs; an ordinary user's PATH does not look there.
+export PATH := $(PATH):/usr/sbin:/sbin
 
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir

@@ -12,6 +12,8 @@ import yaml
 
 from buildsrht.errors import OperatorError
 
+DESCRIPTION = "image.yml"
+
 
 @dataclass(frozen=True)
 class Image:
@@ -50,7 +52,7 @@ class Catalogue:
 def load(recipes: Path) -> Catalogue:
     """Read every recipe below `recipes`; OperatorError names a file that is not as it must be."""
     images = {}
-    for path in sorted(recipes.glob("*/*/image.yml")):
+    for path in sorted(recipes.glob(f"*/*/{DESCRIPTION}")):
         name = f"{path.parent.parent.name}/{path.parent.name}"
         images[name] = _image(name, path)
     if not images:

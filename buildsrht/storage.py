@@ -54,6 +54,10 @@ class Storage:
         found = obstore.get(self._store, key, options={"range": (start, end)})
         return (bytes(chunk) for chunk in found.stream(min_chunk_size=READ_CHUNK))
 
+    def keys(self, prefix: str) -> list[str]:
+        """Every key below `prefix`, which ends at a slash."""
+        return [item["path"] for page in obstore.list(self._store, prefix) for item in page]
+
     def delete(self, key: str) -> None:
         """Forget `key`; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):

@@ -6,7 +6,9 @@ not, finds them empty, and has a storage directory of its own.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from secrets import token_hex
 
 import pytest
 from flask import Flask
@@ -240,13 +242,20 @@ def write_log(backend: Backend, tmp_path: Path) -> Callable[..., LogWriter]:
 
 @pytest.fixture
 def keep_artifact(backend: Backend) -> Callable[..., Artifact]:
-    """Keep a file as a build host does: `keep_artifact(job, "out.txt", b"...")`."""
+    """An artifact of a job in any state: `keep_artifact(job, "out.txt", b"...")`."""
 
     def keep(job: Job, path: str = "/home/build/out.txt", data: bytes = b"made") -> Artifact:
-        run = runs.Run(
-            job.id, 1, RUNNER, job.owner.name, job.manifest, job.image, job.arch, True, {}
+        kept = Artifact(
+            job_id=job.id,
+            path=path,
+            name=PurePosixPath(path).name,
+            secret=token_hex(8),
+            expires=datetime.now(UTC) + timedelta(days=90),
         )
-        return artifacts.keep_artifact(backend, run, path, [data])
+        kept.size, kept.sha256 = backend.storage.put(artifacts.storage_key(kept), [data])
+        with backend.transaction() as session:
+            session.add(kept)
+        return kept
 
     return keep
 

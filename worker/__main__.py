@@ -1,6 +1,7 @@
 """The build host's commands; `buildsrht worker`, `janitor` and `image` become these."""
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,9 @@ from worker.accelerator import choose_accelerator
 def main() -> None:
     """What runs on a build host."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Where Debian keeps nft and mke2fs; an ordinary user's PATH does not look there.
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
 
 
 @main.command()
@@ -68,18 +72,19 @@ def image() -> None:
 @image.command()
 @click.argument("name")
 @click.option("--arch", help="Processor; the image's first one if not given.")
-def build(name: str, arch: str | None) -> None:
-    """Build an image, unless the one that is here is up to date."""
+@click.option("--refresh", is_flag=True, help="Build it anew from the packages of today.")
+def build(name: str, arch: str | None, refresh: bool) -> None:
+    """Build an image, unless the one that is here is what its recipe says."""
     config = settings.load()
     wanted = _require_image(load(config.images.recipes), name)
     arch = arch or wanted.default_arch
     if arch not in wanted.arches:
         raise click.BadParameter(f"{wanted.name} is built for {', '.join(wanted.arches)}")
-    if images.is_fresh(config, wanted, arch):
+    if images.is_fresh(config, wanted, arch) and not refresh:
         click.echo(f"{wanted.name} ({arch}) is up to date.")
         return
     click.echo(f"Building {wanted.name} ({arch}); this takes about a minute.")
-    built = images.build(config, wanted, arch)
+    built = images.build(config, wanted, arch, refresh=refresh)
     click.echo(f"Built {built.directory}; choosing an accelerator.")
     click.echo(f"{wanted.name} ({arch}) will run on {choose_accelerator(config, built)}.")
 

@@ -4,6 +4,7 @@ Everything that a run keeps on disk is in one: the VM's overlay and the spooled 
 process, so that the janitor can tell a directory in use from one that was left behind.
 """
 
+import fcntl
 import os
 import shutil
 import time
@@ -38,3 +39,12 @@ def is_in_use(path: Path) -> bool:
     except (FileNotFoundError, ValueError):
         return time.time() - path.stat().st_mtime < SETTLE_SECONDS
     return start_time(int(pid)) == int(started)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Only one process of this host at a time is in a block with this lock file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

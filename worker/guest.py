@@ -8,6 +8,7 @@ Knows nothing of how the guest was started. That it has died shows as GuestLost 
 is waiting; who ended it, and why, only the one who did it knows.
 """
 
+import itertools
 import json
 import secrets
 import socket
@@ -56,6 +57,7 @@ class Guest(Protocol):
 class AgentGuest:
     def __init__(self, channel: socket.socket):
         self._channel = channel
+        self._answer: dict[str, Any] = {}
 
     def wait_until_up(self, deadline: float) -> None:
         """Return once the agent answers; BootTimeout when `deadline` (monotonic) passes first."""
@@ -65,7 +67,7 @@ class AgentGuest:
             while True:
                 self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
                 kind, payload = self._receive()
-                if kind == HELLO and json.loads(payload)["nonce"] == nonce:
+                if kind == HELLO and _fields(payload).get("nonce") == nonce:
                     break
         except TimeoutError as error:
             raise BootTimeout("the guest did not answer in time") from error
@@ -83,7 +85,10 @@ class AgentGuest:
         self._send_json(RUN, argv=list(argv), user=user, env=dict(env or {}), terminal=terminal)
         for data in self._data():
             sink(data)
-        return int(self._answer["status"])
+        status = self._answer.get("status")
+        if not isinstance(status, int):
+            raise GuestLost(f"its agent said that a command ended with {status!r}")
+        return status
 
     def write(
         self, path: str, data: bytes | Iterable[bytes], *, user: str = "build", mode: int = 0o644
@@ -97,18 +102,19 @@ class AgentGuest:
 
     def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
         self._send_json(READ, path=path, user=user, limit=limit)
-        return self._with_first(self._data())
+        chunks = self._at_most(limit)
+        # The first one now, so that a refusal comes before any byte.
+        return itertools.chain([next(chunks, b"")], chunks)
 
-    def _with_first(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The same chunks, the first one fetched now: a refusal comes before any byte."""
-        first = next(chunks, b"")
-
-        def all_chunks() -> Iterator[bytes]:
-            if first:
-                yield first
-            yield from chunks
-
-        return all_chunks()
+    def _at_most(self, limit: int) -> Iterator[bytes]:
+        """The data of one answer. The agent checks the limit, but root in the guest may replace
+        the agent."""
+        size = 0
+        for data in self._data():
+            size += len(data)
+            if size > limit:
+                raise GuestLost("its agent sent more than it was asked for")
+            yield data
 
     def _data(self) -> Iterator[bytes]:
         """The data of one answer; its last word is left in `_answer`."""
@@ -124,7 +130,7 @@ class AgentGuest:
                 raise GuestLost("its agent was killed and started again")
             else:
                 raise GuestLost(f"its agent sent a frame of unknown kind {kind!r}")
-        self._answer: dict[str, Any] = json.loads(payload)
+        self._answer = _fields(payload)
         if "error" in self._answer:
             raise GuestRefused(str(self._answer["error"]))
 
@@ -156,6 +162,16 @@ class AgentGuest:
                 raise GuestLost()
             data += piece
         return bytes(data)
+
+
+def _fields(payload: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise GuestLost("its agent sent something that is not JSON") from error
+    if not isinstance(fields, dict):
+        raise GuestLost("its agent sent something that is not an object")
+    return fields
 
 
 def _chunks(data: bytes | Iterable[bytes]) -> Iterable[bytes]:

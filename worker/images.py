@@ -1,26 +1,29 @@
 """The images that this host has: built from the recipes, found by name, replaced when stale.
 
-An image is a directory `<images>/<distribution>/<release>/<arch>/<key>` with a root disk, a
-kernel, an initial ramdisk and a kernel command line. `key` is a digest of the recipe, so a changed
-recipe is a different image; `current` points to the one that jobs start from. A build happens
-aside and becomes current in one step; machines that run from the older one are not disturbed.
+An image is a directory `<images>/<distribution>/<release>/<arch>/<key>-<time>` with a root disk,
+a kernel, an initial ramdisk and a kernel command line. `key` is a digest of the recipe, so a
+changed recipe is a different image; `current` points to the one that jobs start from. A build
+happens aside and becomes current in one step; machines that run from the older one are not
+disturbed.
 
 docs/images.md says what a recipe must do. Knows nothing of jobs or of starting a machine.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsrht import catalogue
 from buildsrht.catalogue import Image
 from buildsrht.config import Config
+from worker.directories import locked
 from worker.errors import ImageMissing, RunnerError
 
 CURRENT = "current"
@@ -73,7 +76,8 @@ def require_built(config: Config, name: str, arch: str) -> BuiltImage:
 def is_fresh(config: Config, image: Image, arch: str) -> bool:
     """Whether what is built here is what the recipe says today."""
     built = find_built(config, image.name, arch)
-    return built is not None and built.directory.name == recipe_key(config, image, arch)
+    key = recipe_key(config, image, arch)
+    return built is not None and built.directory.name.partition("-")[0] == key
 
 
 def recipe_key(config: Config, image: Image, arch: str) -> str:
@@ -85,41 +89,36 @@ def recipe_key(config: Config, image: Image, arch: str) -> str:
     sources = [config.images.recipes / AGENT, _find_script(image, "build")]
     for directory in (family / "files", image.recipe):
         sources += sorted(path for path in directory.rglob("*") if path.is_file())
+    # Names do not go into an image, so moving an alias makes none stale.
+    sources.remove(image.recipe / catalogue.DESCRIPTION)
     for source in sources:
         digest.update(f"{source.relative_to(config.images.recipes)}\0".encode())
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def build(config: Config, image: Image, arch: str) -> BuiltImage:
-    """Build an image and make it current. The recipe's output goes to ours.
+def build(config: Config, image: Image, arch: str, *, refresh: bool = False) -> BuiltImage:
+    """Build an image, unless it is fresh, and make it current. The recipe's output goes to ours.
 
-    Only one process at a time builds an image; others wait, then find it fresh. Raises
-    RunnerError when the recipe fails; the image that was current then still is.
+    With `refresh` it is built in any case, from the packages of today. Only one process at a time
+    builds an image; others wait, then find it fresh. Raises RunnerError when the recipe fails; the
+    image that was current then still is.
     """
     home = _home(config, image.name, arch)
-    home.mkdir(parents=True, exist_ok=True)
-    with _locked(home / "lock"):
-        if not is_fresh(config, image, arch):
-            key = recipe_key(config, image, arch)
+    with locked(home / "lock"):
+        if refresh or not is_fresh(config, image, arch):
+            name = f"{recipe_key(config, image, arch)}-{time.time_ns()}"
             with _working_directory(home) as directory:
                 _run_recipe(config, image, arch, directory)
-                directory.rename(home / key)
+                directory.rename(home / name)
             previous = find_built(config, image.name, arch)
-            _point_current(home, key)
-            _remove_others(home, {key, previous.directory.name if previous else key})
+            _point_current(home, name)
+            _remove_others(home, {name, previous.directory.name if previous else name})
     return require_built(config, image.name, arch)
 
 
 def _home(config: Config, name: str, arch: str) -> Path:
     return config.images.path / name / arch
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager
@@ -159,10 +158,10 @@ def _find_script(image: Image, name: str) -> Path:
     return own if own.exists() else image.recipe.parent / name
 
 
-def _point_current(home: Path, key: str) -> None:
+def _point_current(home: Path, name: str) -> None:
     link = home / f".{CURRENT}"
     link.unlink(missing_ok=True)
-    link.symlink_to(key)
+    link.symlink_to(name)
     link.rename(home / CURRENT)
 
 

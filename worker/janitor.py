@@ -22,7 +22,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import BuildsError
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import artifacts, runs
-from worker.directories import is_in_use
+from worker.directories import is_in_use, locked
 from worker.logbook import seal_spool, spooled_logs
 
 log = logging.getLogger(__name__)
@@ -49,17 +49,22 @@ def sweep_service(backend: Backend) -> None:
     """What any one host can do for all of them."""
     for job_id in runs.expire_leases(backend):
         log.warning("job %d: its build host was lost", job_id)
+        artifacts.discard_strays(backend, job_id)
     for job_id in runs.requeue_missing(backend):
         log.warning("job %d was missing from the queue", job_id)
     artifacts.expire_artifacts(backend)
 
 
 def sweep_host(backend: Backend) -> None:
-    """Clear away every run on this host whose process is gone."""
+    """Clear away every run on this host whose process is gone.
+
+    The janitor's process does this, and each worker whose work horse was killed: one at a time.
+    """
     path = backend.config.worker.path
-    for directory in sorted(path.iterdir()) if path.exists() else []:
-        if directory.is_dir() and not is_in_use(directory):
-            clear_away(backend, directory)
+    with locked(path.with_name(f"{path.name}.lock")):
+        for directory in sorted(path.iterdir()) if path.exists() else []:
+            if directory.is_dir() and not is_in_use(directory):
+                clear_away(backend, directory)
 
 
 def clear_away(backend: Backend, directory: Path) -> None:
@@ -110,3 +115,4 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
         if job and job.status == JobStatus.RUNNING and job.attempt == attempt:
             status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
             runs.end_job(session, job_id, status, Job.attempt == attempt)
+    artifacts.discard_strays(backend, job_id)

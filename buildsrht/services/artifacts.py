@@ -6,23 +6,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.errors import Gone, NotFound
+from buildsrht.errors import Conflict, Gone, NotFound
 from buildsrht.models import Artifact, User
 from buildsrht.services.jobs import may_see, require_job
-from buildsrht.services.runs import Run
+from buildsrht.services.runs import Run, require_ours
 
 EXPIRE_BATCH = 100
 
 
 def keep_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Artifact:
-    """Stream a file of the guest into storage, then make it visible. An error in `chunks` passes
-    through, and nothing is kept."""
+    """Stream a file of the guest into storage, then make it visible.
+
+    An error in `chunks` passes through, and nothing is kept; the same when the job is no longer
+    this run's, which is a Conflict.
+    """
     name = PurePosixPath(path).name
     secret = secrets.token_hex(8)
-    stored = backend.storage.put(_storage_key(run.job_id, secret), chunks)
+    key = _storage_key(run.job_id, secret)
+    stored = backend.storage.put(key, chunks)
     lifetime = timedelta(seconds=backend.config.storage.artifact_lifetime)
     artifact = Artifact(
         job_id=run.job_id,
@@ -33,8 +38,13 @@ def keep_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]
         sha256=stored.sha256,
         expires=datetime.now(UTC) + lifetime,
     )
-    with backend.transaction() as session:
-        session.add(artifact)
+    try:
+        with backend.transaction() as session:
+            require_ours(session, run)
+            session.add(artifact)
+    except (Conflict, SQLAlchemyError):
+        backend.storage.delete(key)
+        raise
     return artifact
 
 
@@ -75,23 +85,31 @@ def require_artifact(
 def expire_artifacts(backend: Backend) -> int:
     """Remove the bytes of artifacts whose time is over. Returns how many.
 
-    The row is marked first: a crash in between leaves bytes without a row's word for them, never
-    a row that promises bytes that are gone.
+    The bytes go first: nobody is given them any more, and after a crash in between the row still
+    says that there is something to do.
     """
     with backend.transaction() as session:
-        due = (
-            select(Artifact.id)
+        expired = session.scalars(
+            select(Artifact)
             .where(Artifact.deleted.is_(None), Artifact.expires < func.now())
             .limit(EXPIRE_BATCH)
-            .with_for_update(skip_locked=True)
-        )
-        expired = session.scalars(
-            update(Artifact)
-            .where(Artifact.id.in_(due))
-            .values(deleted=func.now())
-            .returning(Artifact)
-            .execution_options(synchronize_session=False)
+            .with_for_update(skip_locked=True, of=Artifact)
         ).all()
-    for artifact in expired:
-        backend.storage.delete(storage_key(artifact))
+        for artifact in expired:
+            backend.storage.delete(storage_key(artifact))
+        session.execute(
+            update(Artifact)
+            .where(Artifact.id.in_([artifact.id for artifact in expired]))
+            .values(deleted=func.now())
+            .execution_options(synchronize_session=False)
+        )
     return len(expired)
+
+
+def discard_strays(backend: Backend, job_id: int) -> None:
+    """Remove bytes that a job's build host stored and did not live to add a row for."""
+    with backend.transaction() as session:
+        rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
+    known = {storage_key(artifact) for artifact in rows}
+    for key in set(backend.storage.keys(_storage_key(job_id, ""))) - known:
+        backend.storage.delete(key)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
@@ -133,4 +133,5 @@ def _change_members(
         changed = [job.id for job in jobs if change(session, job.id)]
         if not changed:
             raise Conflict(f"job group {group_id} has no {wanted} job")
+        session.execute(update(JobGroup).where(JobGroup.id == group_id).values(updated=func.now()))
     return changed

@@ -117,6 +117,17 @@ def move_run_task(backend: Backend, run: Run, task_id: int, to: TaskStatus) -> N
         move_task(session, task_id, to, ours)
 
 
+def require_ours(session: Session, run: Run) -> None:
+    """Raise Conflict unless the job is still this run's, and keep it so until the transaction
+    ends."""
+    running = (Job.status == JobStatus.RUNNING) & run.is_ours
+    if (
+        session.scalar(select(Job.id).where(Job.id == run.job_id, running).with_for_update())
+        is None
+    ):
+        raise Conflict(f"job {run.job_id} is no longer run by {run.runner}")
+
+
 def finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus:
     """End the job and return how it ended.
 

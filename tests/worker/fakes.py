@@ -67,16 +67,18 @@ def fake_boot(backend, run, directory, guard):
         yield machine
 
 
-# As RQ's work horse, but for the machine; its peak of memory, in KiB, is the last thing it says.
-WORK_HORSE = """
-import resource, sys
+# As RQ's work horse, but for the machine. The last thing it says is its peak of memory in KiB: the
+# kernel's own count for this program, as getrusage() would include the process that started it.
+WORK_HORSE = r"""
+import re, sys
+from pathlib import Path
 from buildsrht import config
 from buildsrht.backend import open_backend
 from tests.worker.fakes import fake_boot
 from worker.run_job import perform
 
 perform(open_backend(config.load()), int(sys.argv[1]), fake_boot)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 

@@ -1,6 +1,8 @@
 """What every guest does, whatever is behind it: each test runs against the fake and a real one."""
 
 import hashlib
+import socket
+import struct
 import time
 
 import pytest
@@ -159,8 +161,6 @@ def test_it_answers_again_after_each_kind_of_request(guest):
 
 
 def test_a_guest_that_never_answers_is_given_up_at_the_deadline():
-    import socket
-
     ours, theirs = socket.socketpair()
     with ours, theirs, pytest.raises(BootTimeout):
         AgentGuest(ours).wait_until_up(time.monotonic() + 0.05)
@@ -171,11 +171,35 @@ def test_a_guest_that_dies_while_we_wait_is_lost(fake_guest):
         run(fake_guest, "kill -KILL $PPID")
 
 
-def test_an_agent_that_starts_anew_in_the_middle_of_an_answer_means_the_guest_is_lost():
-    import socket
+def frame(kind: bytes, payload: bytes = b"") -> bytes:
+    return struct.pack(">cI", kind, len(payload)) + payload
 
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (frame(b"H", b'{"nonce": null}'), "its agent was killed and started again"),
+        (frame(b"B"), "it was shut down from inside"),
+        (frame(b"?"), "a frame of unknown kind"),
+        (struct.pack(">cI", b"D", 2**31), "a frame of 2147483648 bytes"),
+        (frame(b"E", b"no JSON"), "not JSON"),
+        (frame(b"E", b"[" * 100_000), "not JSON"),
+        (frame(b"E", b"[]"), "not an object"),
+        (frame(b"E", b'{"status": "0"}'), "ended with '0'"),
+    ],
+)
+def test_an_agent_that_misbehaves_means_that_the_guest_is_lost(answer, reason):
+    """Root in a guest can replace the agent, so nothing that it says is trusted."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        theirs.sendall(b"H\0\0\0\x1f" + b'{"nonce": null, "version": 1  }')
-        with pytest.raises(GuestLost, match="started again"):
+        theirs.sendall(answer)
+        with pytest.raises(GuestLost, match=reason):
             AgentGuest(ours).run(["true"], lambda data: None)
+
+
+def test_an_agent_that_sends_more_of_a_file_than_was_asked_for_is_cut_off():
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(frame(b"D", b"x" * 60) * 2)
+        with pytest.raises(GuestLost, match="more than it was asked for"):
+            list(AgentGuest(ours).read("file", limit=100))

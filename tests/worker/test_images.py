@@ -74,13 +74,29 @@ def test_a_fresh_image_is_not_built_again(config, image, tmp_path):
     assert builds(tmp_path) == 1
 
 
-@pytest.mark.parametrize("changed", ["tiny/build", "tiny/one/image.yml", "agent.py"])
+@pytest.mark.parametrize(
+    "changed", ["tiny/build", "tiny/files/etc/motd", "tiny/one/local", "agent.py"]
+)
 def test_a_change_of_what_it_is_made_from_makes_it_stale(config, image, recipes, changed):
     before = images.build(config, image, "amd64")
+    (recipes / changed).parent.mkdir(parents=True, exist_ok=True)
     with (recipes / changed).open("a") as file:
         file.write("\n# changed\n")
     assert not images.is_fresh(config, image, "amd64")
     assert images.build(config, image, "amd64").directory != before.directory
+
+
+def test_another_alias_makes_nothing_stale(config, image, recipes):
+    images.build(config, image, "amd64")
+    (recipes / "tiny/one/image.yml").write_text("{aliases: [small], arches: [amd64, arm64]}")
+    assert images.is_fresh(config, catalogue.load(recipes).find("small"), "amd64")
+
+
+def test_a_refresh_builds_a_fresh_image_anew(config, image, tmp_path):
+    before = images.build(config, image, "amd64")
+    assert images.build(config, image, "amd64", refresh=True) != before
+    assert images.is_fresh(config, image, "amd64")
+    assert builds(tmp_path) == 2
 
 
 def test_the_previous_image_outlives_one_build_for_machines_that_are_starting(

@@ -52,6 +52,14 @@ def test_its_logs_are_sealed_and_nothing_of_it_is_left(backend, crashed):
     assert_nothing_is_left(backend)
 
 
+def test_bytes_of_an_artifact_that_has_no_row_yet_are_removed(backend, crashed, keep_artifact):
+    job, _ = crashed
+    kept = keep_artifact(job, "kept", b"kept")
+    backend.storage.put(f"artifacts/{job.id}/0123456789abcdef", [b"stray"])
+    janitor.sweep_host(backend)
+    assert backend.storage.keys(f"artifacts/{job.id}/") == [f"artifacts/{job.id}/{kept.secret}"]
+
+
 def test_a_job_whose_owner_had_asked_to_cancel_it_ends_as_cancelled(backend, crashed, owner, fetch):
     job, _ = crashed
     jobs.cancel(backend, job.id, owner)

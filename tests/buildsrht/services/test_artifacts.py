@@ -3,8 +3,9 @@
 import pytest
 from sqlalchemy import func, update
 
-from buildsrht.models import Artifact
-from buildsrht.services import artifacts
+from buildsrht.errors import Conflict
+from buildsrht.models import Artifact, JobStatus
+from buildsrht.services import artifacts, runs
 
 
 @pytest.fixture
@@ -25,23 +26,27 @@ def expire(backend, *artifact_ids):
     return artifacts.expire_artifacts(backend)
 
 
-def test_an_artifact_is_kept_under_its_secret(make_job, keep_artifact, stored):
-    artifact = keep_artifact(make_job("success"), "/home/build/hello.tar.gz", b"made")
+@pytest.fixture
+def run(backend, make_job):
+    """A run of a job, on a build host."""
+    return runs.claim(backend, make_job("queued").id, "host-1")
+
+
+def test_an_artifact_is_kept_under_its_secret(backend, run, stored):
+    artifact = artifacts.keep_artifact(backend, run, "/home/build/hello.tar.gz", [b"ma", b"de"])
 
     assert (artifact.path, artifact.name) == ("/home/build/hello.tar.gz", "hello.tar.gz")
     assert artifact.size == 4
     assert stored() == [f"artifacts/1/{artifact.secret}"]
 
 
-def test_two_artifacts_never_share_a_secret(make_job, keep_artifact):
-    job = make_job("success")
+def test_two_artifacts_never_share_a_secret(backend, run):
+    kept = [artifacts.keep_artifact(backend, run, name, [b""]) for name in ("a", "b")]
 
-    assert keep_artifact(job, "a").secret != keep_artifact(job, "b").secret
+    assert kept[0].secret != kept[1].secret
 
 
-def test_a_transfer_that_breaks_off_keeps_nothing(backend, make_job, row_counts, stored):
-    job = make_job("running")
-    run = artifacts.Run(job.id, 1, "host-1", "owner", "", "", "", True, {})
+def test_a_transfer_that_breaks_off_keeps_nothing(backend, run, row_counts, stored):
     before = row_counts()
 
     def breaks_off():
@@ -50,6 +55,17 @@ def test_a_transfer_that_breaks_off_keeps_nothing(backend, make_job, row_counts,
 
     with pytest.raises(ConnectionError, match="the guest is gone"):
         artifacts.keep_artifact(backend, run, "out.bin", breaks_off())
+
+    assert row_counts() == before
+    assert stored() == []
+
+
+def test_a_host_whose_job_was_ended_meanwhile_keeps_nothing(backend, run, row_counts, stored):
+    runs.finish(backend, run, JobStatus.FAILED)
+    before = row_counts()
+
+    with pytest.raises(Conflict, match="no longer run by host-1"):
+        artifacts.keep_artifact(backend, run, "out.bin", [b"late"])
 
     assert row_counts() == before
     assert stored() == []

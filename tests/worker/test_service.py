@@ -1,0 +1,250 @@
+"""The whole service as an operator starts it, with real machines: `buildsrht up`, two workers.
+
+What can be shown without a machine is shown elsewhere, faster. Here a batch of jobs is submitted
+at once and each test looks at its own; the tests that end jobs in rude ways come after it.
+"""
+
+import hashlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from buildsrht import config as settings
+from buildsrht import processes
+from buildsrht.backend import Backend, open_backend
+from buildsrht.client import Client
+from tests.worker.conftest import IMAGE
+from worker.janitor import pids_naming
+
+pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
+
+ROOT = Path(__file__).parents[2]
+BUILDSRHT = [sys.executable, "-P", "-m", "buildsrht"]
+START_SECONDS = 60
+JOB_SECONDS = 1200
+LOG_LIMIT = "24MiB"
+
+TWENTY_MEGABYTES = "seq 1 2700000"
+SMALL = [f"small-{n}" for n in range(10)]
+BATCH = {
+    **{name: f"image: {IMAGE}\ntasks: [{{build: echo {name}}}]\n" for name in SMALL},
+    "hello": (ROOT / "examples/hello.yml").read_text(),
+    "figlet": (ROOT / "examples/figlet.yml").read_text(),
+    "large-log": f"image: {IMAGE}\ntasks: [{{build: {TWENTY_MEGABYTES}}}]\n",
+    "endless": f"image: {IMAGE}\ntasks: [{{build: 'yes'}}, {{never: 'true'}}]\n",
+    "older": "image: debian/oldstable\npackages: [hello]\ntasks: [{build: hello}]\n",
+}
+
+
+@dataclass(frozen=True)
+class Service:
+    client: Client
+    backend: Backend
+
+    def submit(self, script: str) -> int:
+        manifest = f"image: {IMAGE}\ntasks:\n- build: |\n    {script}\n"
+        return self.client.submit({"manifest": manifest})["id"]
+
+    def wait_until(self, condition, seconds: float = JOB_SECONDS):
+        """What `condition` returns once it is true of the answer."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "waited in vain"
+            time.sleep(0.05)
+        return found
+
+    def finished(self, job_id: int, seconds: float = JOB_SECONDS):
+        def final():
+            job = self.client.job(job_id)
+            return job if job["status"] not in ("pending", "queued", "running") else None
+
+        return self.wait_until(final, seconds)
+
+    def log(self, job, task: str | None = None) -> bytes:
+        urls = {each["name"]: each["log"] for each in job["tasks"]}
+        return httpx.get(urls[task] if task else job["setup_log"]).raise_for_status().content
+
+    def wait_for_log(self, job_id: int, text: bytes) -> None:
+        job = self.client.job(job_id)
+        self.wait_until(lambda: text in self.log(job, "build"))
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, host_config):
+    var = tmp_path_factory.mktemp("service")
+    (var / "config.ini").write_text(
+        f"[images]\npath = {host_config.images.path}\n[limits]\nlog = {LOG_LIMIT}\n"
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    env = {**os.environ, "VAR": str(var), "PORT": str(port)}
+    env["BUILDSRHT_CONFIG"] = str(var / "config.ini")
+    url = f"http://127.0.0.1:{port}"
+    up = processes.start([*processes.dies_with_us(signal.SIGTERM), *BUILDSRHT, "up"], env=env)
+    try:
+        wait_until_healthy(url)
+        create = [*BUILDSRHT, "token", "create", "--user", "tester", "--scopes", "jobs:write"]
+        token = subprocess.run(create, env=env, check=True, capture_output=True, text=True).stdout
+        with Client(url, token.strip()) as client, closing(open_backend(settings.load(env))) as it:
+            yield Service(client, it)
+    finally:
+        processes.stop(up, signal.SIGTERM, 60)
+    assert up.returncode == 0
+    assert pids_naming(f"{var}/") == []
+
+
+def wait_until_healthy(url: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"{url}/healthz").status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("the service did not come up")
+
+
+@pytest.fixture(scope="module")
+def batch(service: Service) -> dict[str, int]:
+    """The ids of the jobs of BATCH, all submitted before the first is looked at."""
+    return {
+        name: service.client.submit({"manifest": manifest})["id"]
+        for name, manifest in BATCH.items()
+    }
+
+
+# --- the batch ------------------------------------------------------------------------------------
+
+
+def test_ten_jobs_submitted_at_once_to_two_workers_all_succeed(service, batch):
+    for name in SMALL:
+        job = service.finished(batch[name])
+        assert job["status"] == "success", service.log(job)
+        assert service.log(job, "build") == f"+ echo {name}\n{name}\n".encode()
+
+
+def test_the_first_example_keeps_its_greeting(service, batch, tmp_path):
+    job = service.finished(batch["hello"])
+    assert job["status"] == "success", service.log(job)
+    [artifact] = service.client.artifacts(job["id"])
+    assert httpx.get(artifact["url"]).content == b"hello from buildsrht\n"
+
+
+def test_a_program_from_the_archive_is_built_and_tested_and_runs_here(service, batch, tmp_path):
+    job = service.finished(batch["figlet"])
+    assert job["status"] == "success", service.log(job) + service.log(job, "build")
+    assert b" tests passed" in service.log(job, "test").lower()
+    [artifact] = service.client.artifacts(job["id"])
+    program = tmp_path / "figlet"
+    program.write_bytes(httpx.get(artifact["url"]).content)
+    assert program.read_bytes().startswith(b"\x7fELF")
+
+
+def test_a_log_of_twenty_megabytes_arrives_whole_and_in_order(service, batch):
+    job = service.finished(batch["large-log"])
+    expected = b"+ seq 1 2700000\n" + b"".join(b"%d\n" % n for n in range(1, 2_700_001))
+    received = service.log(job, "build")
+    assert len(received) == len(expected) > 20_000_000
+    assert hashlib.sha256(received).digest() == hashlib.sha256(expected).digest()
+
+
+def test_a_job_that_writes_for_ever_is_cut_and_fails_cleanly(service, batch):
+    job = service.finished(batch["endless"])
+    assert job["status"] == "failed"
+    assert [task["status"] for task in job["tasks"]] == ["failed", "pending"]
+    log = service.log(job, "build")
+    assert log.endswith(b" bytes that it may; its log is cut here.\n")
+    assert 24 * 2**20 - 1000 < len(log) < 24 * 2**20 + 1000
+
+
+def test_packages_are_installed_in_the_older_release_too(service, batch):
+    job = service.finished(batch["older"])
+    assert job["status"] == "success", service.log(job)
+    assert b"Hello, world!" in service.log(job, "build")
+
+
+def test_nothing_is_left_behind_by_the_batch(service, batch):
+    for job_id in batch.values():
+        service.finished(job_id)
+    assert_nothing_is_left(service)
+
+
+def assert_nothing_is_left(service):
+    work = service.backend.config.worker.path
+    assert list(work.iterdir()) == []
+    assert pids_naming(f"{work}/") == []
+    # RQ takes a moment to forget a job that has just returned.
+    service.wait_until(lambda: not job_keys(service), seconds=10)
+
+
+def job_keys(service) -> list[bytes]:
+    """Keys in Redis that are about some job, and not about the workers that are running."""
+    about_workers = re.compile(
+        rb"rq:(workers?\b|queues$|suspended|clean_registries|finished|failed)"
+    )
+    return [key for key in service.backend.redis.scan_iter() if not about_workers.match(key)]
+
+
+# --- rude endings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo going; sudo systemctl poweroff; sleep 60", b"shut down from inside"),
+        ("echo going; echo c | sudo tee /proc/sysrq-trigger; sleep 60", b"kernel panicked"),
+    ],
+)
+def test_a_guest_that_ends_by_itself_fails_its_job_within_ten_seconds(service, script, reason):
+    job_id = service.submit(script)
+    service.wait_for_log(job_id, b"\ngoing")
+    job = service.finished(job_id, seconds=10)
+    assert job["status"] == "failed"
+    assert b"The machine was lost: " in service.log(job, "build")
+    assert reason in service.log(job, "build")
+    assert_nothing_is_left(service)
+
+
+def test_a_cancel_ends_a_running_and_a_queued_job_within_two_seconds(service):
+    running, also_running, queued = (service.submit("echo going; sleep 600") for _ in range(3))
+    service.wait_for_log(running, b"\ngoing")
+    for job_id in (queued, running):
+        service.client.cancel(job_id)
+        assert service.finished(job_id, seconds=2)["status"] == "cancelled"
+    assert pids_naming(f"{service.backend.config.worker.path}/{running}-") == []
+    service.client.cancel(also_running)
+    assert service.finished(also_running, seconds=2)["status"] == "cancelled"
+    assert_nothing_is_left(service)
+
+
+def test_a_killed_work_horse_takes_its_machine_with_it_and_its_job_fails(service):
+    job_id = service.submit("echo going; sleep 600")
+    service.wait_for_log(job_id, b"\ngoing")
+    directory = next(service.backend.config.worker.path.glob(f"{job_id}-*"))
+    os.kill(int((directory / "owner").read_text().split()[0]), signal.SIGKILL)
+    job = service.finished(job_id, seconds=10)
+    assert job["status"] == "failed"
+    assert b"The process that ran this job" in service.log(job, "build")
+    assert_nothing_is_left(service)
+
+
+def test_a_wiped_redis_loses_no_job_and_no_byte(service):
+    first = service.submit("seq 1 1000; sleep 5; seq 1001 2000")
+    service.wait_for_log(first, b"\n1000\n")
+    others = [service.submit(f"echo {n}") for n in range(3)]
+    service.backend.redis.flushall()
+    expected = b"".join(b"%d\n" % n for n in range(1, 2001))
+    job = service.finished(first)
+    numbers = re.sub(rb"^\+.*\n", b"", service.log(job, "build"), flags=re.MULTILINE)
+    assert numbers == expected
+    assert [service.finished(job_id)["status"] for job_id in others] == ["success"] * 3
