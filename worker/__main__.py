@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import click
+from redis import Redis
 from redis.exceptions import RedisError
 
 from buildsrht import config as settings
@@ -34,34 +34,43 @@ def main() -> None:
 @click.option("--count", type=click.IntRange(1), help="How many jobs to run at once.")
 def worker(count: int | None) -> None:
     """Take jobs from the queue and run each in a virtual machine."""
-    from worker.pool import run_pool
+    from worker.pool import run_pool, sweep_once
 
     config = settings.load()
-    with _ready_backend(config) as backend:
-        janitor.sweep_host(backend)
-    run_pool(open_redis(config.redis.url), count or config.worker.count)
+    database.require_current(config)
+    redis = _ready_redis(config)
+    sweep_once()
+    run_pool(redis, count or config.worker.count)
 
 
 @main.command("janitor")
-def run_janitor() -> None:
+@click.option("--once", is_flag=True, help="Look once at this host, and end.")
+def run_janitor(once: bool) -> None:
     """Clear away what crashes left behind; run one on every build host."""
+    config = settings.load()
+    database.require_current(config)
+    _ready_redis(config)
+    with closing(open_backend(config)) as backend:
+        if once:
+            janitor.sweep_host(backend)
+        else:
+            _sweep_until_stopped(backend)
+
+
+def _sweep_until_stopped(backend: Backend) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with _ready_backend(settings.load()) as backend:
-        janitor.keep_sweeping(backend, stop)
+    janitor.keep_sweeping(backend, stop)
 
 
-@contextmanager
-def _ready_backend(config: Config) -> Iterator[Backend]:
-    """A backend whose servers answer; OperatorError says which one does not."""
-    database.require_current(config)
-    with closing(open_backend(config)) as backend:
-        try:
-            backend.redis.ping()
-        except RedisError as error:
-            raise OperatorError(f"[redis] url: {error}") from error
-        yield backend
+def _ready_redis(config: Config) -> Redis:
+    redis = open_redis(config.redis.url)
+    try:
+        redis.ping()
+    except RedisError as error:
+        raise OperatorError(f"[redis] url: {error}") from error
+    return redis
 
 
 @main.group()

@@ -83,16 +83,21 @@ print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
 def work_horse(backend: Backend, job_id: int, directory: Path) -> subprocess.Popen[str]:
-    """Run a job on a fake machine in a process of its own, on the same backend."""
+    """Run a job on a fake machine in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", WORK_HORSE, str(job_id)],
+        env=same_backend(backend, directory),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def same_backend(backend: Backend, directory: Path) -> dict[str, str]:
+    """Variables that give another process the same backend; its configuration is in `directory`."""
     config = backend.config
     path = directory / "config.ini"
     path.write_text(
         f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
         f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
     )
-    return subprocess.Popen(
-        [sys.executable, "-c", WORK_HORSE, str(job_id)],
-        env={**os.environ, "BUILDSRHT_CONFIG": str(path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    return {**os.environ, "BUILDSRHT_CONFIG": str(path)}

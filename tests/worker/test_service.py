@@ -188,11 +188,12 @@ def assert_nothing_is_left(service):
 
 
 def job_keys(service) -> list[bytes]:
-    """Keys in Redis that are about some job, and not about the workers that are running."""
-    about_workers = re.compile(
-        rb"rq:(workers?\b|queues$|suspended|clean_registries|finished|failed)"
-    )
-    return [key for key in service.backend.redis.scan_iter() if not about_workers.match(key)]
+    """Keys in Redis that are about some job; RQ keeps others about its workers."""
+    return [
+        key
+        for key in service.backend.redis.scan_iter()
+        if b"job-" in key or key.startswith(b"buildsrht:")
+    ]
 
 
 # --- rude endings ---------------------------------------------------------------------------------
