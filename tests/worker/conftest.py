@@ -8,11 +8,13 @@ import pytest
 from buildsrht import config as settings
 from buildsrht.config import Config
 from tests.worker.fakes import fake_machine
-from worker import images, vm
+from worker import images, network, vm
 from worker.accelerator import choose_accelerator
 from worker.guest import Guest
 
 IMAGE = "debian/trixie"
+# In a guest.
+FIRST_MIRROR = "awk '/^deb /{print $2; exit}' /etc/apt/sources.list"
 BOOT_SECONDS = 240
 
 
@@ -68,3 +70,9 @@ def guest(request) -> Guest:
     if request.param == "fake":
         return request.getfixturevalue("fake_guest")
     return request.getfixturevalue("real_machine").guest
+
+
+def own_addresses():
+    addresses = [str(a) for a in network.host_addresses() if not a.is_loopback]
+    assert addresses, "these tests need a host with an address besides loopback"
+    return addresses

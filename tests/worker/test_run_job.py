@@ -1,7 +1,6 @@
 """A job from claim to end, on a fake guest: real servers, real processes, no machine."""
 
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from tests.worker.outcome import (
     read_log,
     sealed_logs,
 )
+from tests.worker.repositories import git, make_repository
 from worker import steps
 from worker.run_job import boot_image, perform
 
@@ -170,21 +170,6 @@ def repository(tmp_path):
     git(path, "update-ref", "refs/pull/1/head", "HEAD")
     git(path, "checkout", "-q", "main")
     return path
-
-
-def make_repository(path, files):
-    path.mkdir()
-    git(path, "init", "-q", "-b", "main")
-    for name, content in files.items():
-        (path / name).write_text(content)
-    git(path, "add", ".")
-    git(path, "commit", "-qm", "first")
-    return path
-
-
-def git(path, *arguments):
-    identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=path, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -23,7 +27,8 @@ from buildsrht import config as settings
 from buildsrht import processes
 from buildsrht.backend import Backend, open_backend
 from buildsrht.client import Client
-from tests.worker.conftest import IMAGE
+from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
+from tests.worker.repositories import git, make_repository
 from worker.janitor import pids_naming
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
@@ -42,7 +47,6 @@ BATCH = {
     "figlet": (ROOT / "examples/figlet.yml").read_text(),
     "large-log": f"image: {IMAGE}\ntasks: [{{build: {TWENTY_MEGABYTES}}}]\n",
     "endless": f"image: {IMAGE}\ntasks: [{{build: 'yes'}}, {{never: 'true'}}]\n",
-    "older": "image: debian/oldstable\npackages: [hello]\ntasks: [{build: hello}]\n",
 }
 
 
@@ -80,10 +84,47 @@ class Service:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory, host_config):
+def mirror(real_machine) -> str:
+    """The package mirror that images use."""
+    said = []
+    real_machine.guest.run(["bash", "-c", FIRST_MIRROR], said.append)
+    return b"".join(said).decode().strip()
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory):
+    """The address of a git repository on this host, served over HTTP."""
+    path = tmp_path_factory.mktemp("git") / "project"
+    make_repository(path, {"main.c": "first\n"})
+    git(path, "tag", "v1")
+    (path / "main.c").write_text("second\n")
+    git(path, "commit", "-qam", "second")
+    served = path.with_suffix(".git")
+    git(path, "clone", "-q", "--bare", str(path), str(served))
+    git(served, "update-server-info")
+    handler = partial(QuietHandler, directory=str(path.parent))
+    with ThreadingHTTPServer((own_addresses()[0], 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield "http://{}:{}/project.git".format(*server.server_address)
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory, host_config, repository):
     var = tmp_path_factory.mktemp("service")
+    # Two jobs at a time share this host's processors, as an operator would have it.
+    cpus = max(1, (os.cpu_count() or 1) // 2)
     (var / "config.ini").write_text(
         f"[images]\npath = {host_config.images.path}\n[limits]\nlog = {LOG_LIMIT}\n"
+        f"[worker]\ncount = 2\ncpus = {cpus}\n"
+        f"[network]\nallow = {urlsplit(repository).netloc}\n"
     )
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -115,11 +156,28 @@ def wait_until_healthy(url: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def batch(service: Service) -> dict[str, int]:
-    """The ids of the jobs of BATCH, all submitted before the first is looked at."""
+def batch(service: Service, mirror: str, repository: str) -> dict[str, int]:
+    """The ids of the jobs of BATCH and two more, all submitted before the first is looked at."""
+    manifests = {
+        **BATCH,
+        "older": f"""
+image: debian/oldstable
+repositories:
+  backports: {mirror} bookworm-backports main
+packages: [hello]
+tasks:
+- build: hello; grep -r backports /etc/apt/sources.list.d
+""",
+        "sources": f"""
+image: {IMAGE}
+sources: ["{repository}", "old::{repository}#v1"]
+tasks:
+- build: cat project/main.c old/main.c
+""",
+    }
     return {
         name: service.client.submit({"manifest": manifest})["id"]
-        for name, manifest in BATCH.items()
+        for name, manifest in manifests.items()
     }
 
 
@@ -167,10 +225,17 @@ def test_a_job_that_writes_for_ever_is_cut_and_fails_cleanly(service, batch):
     assert 24 * 2**20 - 1000 < len(log) < 24 * 2**20 + 1000
 
 
-def test_packages_are_installed_in_the_older_release_too(service, batch):
+def test_repositories_and_packages_work_in_the_older_release_too(service, batch):
     job = service.finished(batch["older"])
     assert job["status"] == "success", service.log(job)
     assert b"Hello, world!" in service.log(job, "build")
+    assert b"bookworm-backports" in service.log(job)
+
+
+def test_sources_are_cloned_over_the_network_at_the_ref_asked_for(service, batch):
+    job = service.finished(batch["sources"])
+    assert job["status"] == "success", service.log(job)
+    assert service.log(job, "build").endswith(b"\nsecond\nfirst\n")
 
 
 def test_nothing_is_left_behind_by_the_batch(service, batch):

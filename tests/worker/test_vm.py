@@ -13,15 +13,13 @@ import pytest
 
 from buildsrht import processes
 from buildsrht.config import destinations
-from tests.worker.conftest import IMAGE
-from worker import network, vm
+from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
+from worker import vm
 from worker.errors import BootTimeout, GuestLost
 from worker.images import BuiltImage, require_built
 from worker.janitor import pids_naming
 
 pytestmark = pytest.mark.vm
-
-FIRST_MIRROR = "awk '/^deb /{print $2; exit}' /etc/apt/sources.list"
 
 
 def run(machine, script, user="build"):
@@ -91,12 +89,6 @@ def listener(address: str):
 
 def ask(machine, address, port):
     return run(machine, f"timeout 10 bash -c 'cat </dev/tcp/{address}/{port}' 2>&1")[1]
-
-
-def own_addresses():
-    addresses = [str(a) for a in network.host_addresses() if not a.is_loopback]
-    assert addresses, "these tests need a host with an address besides loopback"
-    return addresses
 
 
 def test_it_reaches_no_listener_on_this_host_by_any_address(real_machine):
