@@ -1,8 +1,7 @@
 """What may end a job from outside while it runs: its owner, its deadline, a lost lease.
 
-A thread asks the database often, keeps the lease alive, and knows the deadline. When one of them
-says stop it destroys the machine, which wakes whoever waits for the machine's answer; the reason
-is left in `interruption`.
+When one of them says stop, the machine is destroyed, which wakes whoever waits for the machine's
+answer; the reason is left in `interruption`.
 """
 
 import enum
@@ -24,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # A cancel takes effect within two seconds; this is a cheap query by primary key.
 ASK_SECONDS = 0.5
+CLOCK_SECONDS = 0.25
+JOIN_SECONDS = 5
 
 
 class Interruption(enum.Enum):
@@ -45,7 +46,11 @@ class Interrupted(RunnerError):
 
 
 class Watch:
-    """Watches one run for as long as its block lasts."""
+    """Watches one run for as long as its block lasts.
+
+    One thread asks the database, another only looks at the clock: a database that swallows a
+    question must not stop the time.
+    """
 
     def __init__(self, backend: Backend, run: Run, deadline: float):
         self.interruption: Interruption | None = None
@@ -57,10 +62,14 @@ class Watch:
         self._kill: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._loop, name="watch", daemon=True)
+        self._threads = [
+            threading.Thread(target=loop, name=name, daemon=True)
+            for name, loop in (("ask", self._ask_often), ("clock", self._watch_the_clock))
+        ]
 
     def __enter__(self) -> "Watch":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(
@@ -70,7 +79,9 @@ class Watch:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        self._thread.join()
+        for thread in self._threads:
+            # One that still waits for the database ends with the process.
+            thread.join(JOIN_SECONDS)
 
     @contextmanager
     def kills(self, kill: Callable[[], None]) -> Iterator[None]:
@@ -90,29 +101,36 @@ class Watch:
         if self.interruption:
             raise Interrupted(self.interruption.value)
 
-    def _loop(self) -> None:
-        while not self._over.wait(ASK_SECONDS):
-            interruption = self._ask(time.monotonic())
-            if interruption:
-                self._interrupt(interruption)
-                return
+    def _watch_the_clock(self) -> None:
+        while not self._over.wait(CLOCK_SECONDS):
+            now = time.monotonic()
+            if now > self._deadline:
+                self._interrupt(Interruption.TIMEOUT)
+            # Nothing heard for a whole lease: others may have ended the job by now.
+            if now > self._renewed + self._lease_seconds:
+                self._interrupt(Interruption.LOST)
 
-    def _ask(self, now: float) -> Interruption | None:
-        if now > self._deadline:
-            return Interruption.TIMEOUT
-        try:
-            summons = runs.check(self._backend, self._run)
-            if summons is None and now - self._renewed > self._lease_seconds / 4:
-                runs.renew(self._backend, self._run)
-                self._renewed = now
-        except SQLAlchemyError as error:
-            log.warning("job %d: the database does not answer: %s", self._run.job_id, error)
-            # Once our lease has run out, others may have ended the job.
-            return Interruption.LOST if now - self._renewed > self._lease_seconds else None
-        return INTERRUPTIONS[summons] if summons else None
+    def _ask_often(self) -> None:
+        """Goes on after an interruption: until the run has ended, its lease is needed."""
+        while not self._over.wait(ASK_SECONDS):
+            try:
+                self._ask()
+            except SQLAlchemyError as error:
+                log.warning("job %d: the database does not answer: %s", self._run.job_id, error)
+
+    def _ask(self) -> None:
+        asked = time.monotonic()
+        summons = runs.check(self._backend, self._run)
+        if summons:
+            self._interrupt(INTERRUPTIONS[summons])
+        if asked > self._renewed + self._lease_seconds / 4:
+            runs.renew(self._backend, self._run)
+            self._renewed = asked
 
     def _interrupt(self, interruption: Interruption) -> None:
         with self._lock:
-            self.interruption = interruption
+            # The first one stands, but for a lost lease: then the job is not ours to end.
+            if self.interruption is None or interruption is Interruption.LOST:
+                self.interruption = interruption
             if self._kill:
                 self._kill()
