@@ -5,11 +5,15 @@ the database says what is queued, a claim decides who runs it, and `enqueued_ids
 janitor find what is missing. Payloads are JSON: a pickle from a shared Redis would be code.
 """
 
+import re
+
 from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-NAME = "jobs"
+NAME = "buildsrht"
+# Whatever else somebody puts into our queue is not a job.
+OURS = re.compile(r"job-(\d{1,10})")
 # By name: the web service never imports the worker.
 RUN_JOB = "worker.run_job.run_job"
 # The worker keeps the job's deadline itself. RQ's own limit only catches one that hangs, so it
@@ -44,7 +48,8 @@ class JobQueue:
 
     def enqueued_ids(self) -> set[int]:
         """The jobs that wait in Redis; a worker that takes one removes it before it claims it."""
-        return {int(name.removeprefix("job-")) for name in self._queue.job_ids}
+        found = (OURS.fullmatch(name) for name in self._queue.job_ids)
+        return {int(match[1]) for match in found if match}
 
 
 def _name(job_id: int) -> str:

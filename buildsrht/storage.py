@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import obstore
+from obstore.exceptions import BaseError as StorageError
 from obstore.store import LocalStore
+
+__all__ = ["Storage", "StorageError", "Stored"]
 
 READ_CHUNK = 256 * 1024
 # Parts are buffered before they are written, so this bounds the memory of one upload.
@@ -28,7 +31,10 @@ class Stored(NamedTuple):
 
 class Storage:
     def __init__(self, path: Path):
-        path.mkdir(parents=True, exist_ok=True)
+        # Nobody else on this host may read what is stored here. A directory that the operator made
+        # keeps the mode that they gave it.
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path = path
         self._store = LocalStore(path)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Stored:
@@ -57,6 +63,12 @@ class Storage:
     def keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, which ends at a slash."""
         return [item["path"] for page in obstore.list(self._store, prefix) for item in page]
+
+    def discard_unfinished(self, prefix: str) -> None:
+        """Remove what a writer that was killed had begun directly below `prefix`."""
+        # The library writes to `key#number` and renames; it hides these from listings.
+        for unfinished in (self._path / prefix).glob("*#*"):
+            unfinished.unlink(missing_ok=True)
 
     def delete(self, key: str) -> None:
         """Forget `key`; one that is not there is no error."""

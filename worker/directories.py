@@ -25,7 +25,9 @@ def owned_directory(path: Path) -> Iterator[Path]:
 
     An error leaves it behind: then what is in it may still be wanted, and the janitor decides.
     """
-    path.mkdir(parents=True)
+    # Nobody else on this host may read a job's disk and logs.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.mkdir()
     pid = os.getpid()
     (path / OWNER).write_text(f"{pid} {start_time(pid)}\n")
     yield path
@@ -37,14 +39,23 @@ def is_in_use(path: Path) -> bool:
     try:
         pid, started = (path / OWNER).read_text().split()
     except (FileNotFoundError, ValueError):
-        return time.time() - path.stat().st_mtime < SETTLE_SECONDS
+        return _was_just_made(path)
     return start_time(int(pid)) == int(started)
+
+
+def _was_just_made(path: Path) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime < SETTLE_SECONDS
+    except FileNotFoundError:
+        # Its owner has just removed it.
+        return True
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Only one process of this host at a time is in a block with this lock file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
+    # Whoever may open the file may hold the lock, so that nobody else may.
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

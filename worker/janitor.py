@@ -14,12 +14,8 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from redis.exceptions import RedisError
-from sqlalchemy.exc import SQLAlchemyError
-
 from buildsrht import processes
 from buildsrht.backend import Backend
-from buildsrht.errors import BuildsError
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import artifacts, runs
 from worker.directories import is_in_use, locked
@@ -39,8 +35,8 @@ def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
         for sweep in (sweep_host, sweep_service):
             try:
                 sweep(backend)
-            except (BuildsError, SQLAlchemyError, RedisError, OSError) as error:
-                log.warning("%s: %s", sweep.__name__, error)
+            except Exception:
+                log.exception("%s will be tried again", sweep.__name__)
         if stop.wait(SWEEP_SECONDS):
             return
 
@@ -64,7 +60,15 @@ def sweep_host(backend: Backend) -> None:
     with locked(path.with_name(f"{path.name}.lock")):
         for directory in sorted(path.iterdir()) if path.exists() else []:
             if directory.is_dir() and not is_in_use(directory):
-                clear_away(backend, directory)
+                _try_to_clear_away(backend, directory)
+
+
+def _try_to_clear_away(backend: Backend, directory: Path) -> None:
+    """One that cannot be cleared away now must not keep the others from it."""
+    try:
+        clear_away(backend, directory)
+    except Exception:
+        log.exception("%s will be tried again", directory.name)
 
 
 def clear_away(backend: Backend, directory: Path) -> None:
@@ -95,6 +99,9 @@ def pids_naming(text: str) -> list[int]:
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         try:
+            # Anybody may name our files; only what runs as we do can be ours.
+            if entry.stat().st_uid != os.getuid():
+                continue
             command = (entry / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
@@ -104,6 +111,9 @@ def pids_naming(text: str) -> list[int]:
 
 
 def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> None:
+    with backend.transaction() as session:
+        if session.get(Job, job_id) is None:
+            return
     logs = spooled_logs(job_id, directory)
     if logs:
         with logs[-1][1].open("a") as last:

@@ -107,7 +107,9 @@ def expire_artifacts(backend: Backend) -> int:
 
 
 def discard_strays(backend: Backend, job_id: int) -> None:
-    """Remove bytes that a job's build host stored and did not live to add a row for."""
+    """Remove what a job's build host stored, or began to, and did not live to add a row for."""
+    for kind in ("artifacts", "logs"):
+        backend.storage.discard_unfinished(f"{kind}/{job_id}/")
     with backend.transaction() as session:
         rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
     known = {storage_key(artifact) for artifact in rows}

@@ -6,10 +6,14 @@ comes back can change nothing.
 """
 
 import enum
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
+from redis.exceptions import RedisError
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
@@ -18,6 +22,9 @@ from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
 from buildsrht.models import Job, JobStatus, Task, TaskStatus
 from buildsrht.status import move_job, move_task
+from buildsrht.storage import StorageError
+
+log = logging.getLogger(__name__)
 
 # A job may be queued and in no Redis list for a moment: committed but not yet sent, or taken by
 # a worker that has not claimed it yet.
@@ -184,28 +191,46 @@ def requeue_missing(backend: Backend) -> list[int]:
 def expire_leases(backend: Backend) -> list[int]:
     """End every job whose build host has not been heard of in time. Returns their ids.
 
-    As everywhere, its logs are sealed before its status is final.
+    Each in a transaction of its own, so that one that cannot be ended now holds up no other.
     """
     with backend.transaction() as session:
-        lost = session.scalars(
-            select(Job)
-            .where(Job.status == JobStatus.RUNNING, Job.lease_expires < func.now())
-            .with_for_update(skip_locked=True, of=Job)
-        ).all()
-        sealed = [name for job in lost for name in _seal_lost_logs(backend, session, job)]
-        for job in lost:
+        expired = session.scalars(select(Job.id).where(_lease_expired())).all()
+    return [job_id for job_id in expired if _end_lost(backend, job_id)]
+
+
+def _lease_expired() -> ColumnElement[bool]:
+    return (Job.status == JobStatus.RUNNING) & (Job.lease_expires < func.now())
+
+
+def _end_lost(backend: Backend, job_id: int) -> bool:
+    """End one job; False when somebody else does, or it is alive after all. As everywhere, its
+    logs are sealed before its status is final."""
+    try:
+        with backend.transaction() as session:
+            job = session.scalar(
+                select(Job)
+                .where(Job.id == job_id, _lease_expired())
+                .with_for_update(skip_locked=True, of=Job)
+            )
+            if job is None:
+                return False
+            sealed = _seal_lost_logs(backend, session, job)
             status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
-            end_job(session, job.id, status, Job.attempt == job.attempt)
+            end_job(session, job_id, status, Job.attempt == job.attempt)
+    except (OSError, RedisError, SQLAlchemyError, StorageError) as error:
+        log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
+        return False
     for name in sealed:
         backend.logs.drop_live(name)
-    return [job.id for job in lost]
+    return True
 
 
 def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogName]:
     """Keep what Redis has of a lost host's logs, and say on the last one what happened."""
     names = log_names(session, job.id)
     written = [name for name in names if backend.redis.exists(name.live_key)] or names[:1]
-    backend.logs.append(written[-1], f"\nThe build host {job.runner} was lost.\n".encode())
+    said = f"\nThe build host {job.runner} was lost.\n".encode()
     for name in written:
-        backend.logs.seal(session, name, backend.logs.live_chunks(name))
+        last_words = [said] if name == written[-1] else []
+        backend.logs.seal(session, name, chain(backend.logs.live_chunks(name), last_words))
     return written

@@ -3,7 +3,7 @@
 import json
 import zlib
 
-from buildsrht.queue import GRACE_SECONDS
+from buildsrht.queue import GRACE_SECONDS, NAME
 
 
 def payloads(backend):
@@ -40,7 +40,14 @@ def test_jobs_wait_in_the_order_they_came(backend):
     for job_id in (9, 7, 8):
         backend.queue.enqueue(job_id)
 
-    assert backend.redis.lrange("rq:queue:jobs", 0, -1) == [b"job-9", b"job-7", b"job-8"]
+    assert backend.redis.lrange(f"rq:queue:{NAME}", 0, -1) == [b"job-9", b"job-7", b"job-8"]
+
+
+def test_what_another_program_put_into_the_queue_is_not_a_job(backend):
+    backend.queue.enqueue(7)
+    backend.redis.rpush(f"rq:queue:{NAME}", "some-uuid", "job-", "job-99999999999")
+
+    assert backend.queue.enqueued_ids() == {7}
 
 
 def test_discarding_what_is_not_there_is_no_error(backend):

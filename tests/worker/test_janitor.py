@@ -128,6 +128,52 @@ def wait_for_log(backend, job, text):
     raise AssertionError(f"{text!r} never came")
 
 
+def test_one_that_cannot_be_cleared_away_does_not_keep_the_others_from_it(
+    backend, crashed, fetch, make_job, monkeypatch
+):
+    job, directory = crashed
+    stuck = directory.with_name("0-1")
+    stuck.mkdir()
+    (stuck / OWNER).write_text(DEAD)
+    end_run = janitor._end_run
+
+    def end_run_unless_stuck(backend, job_id, *rest):
+        if job_id == 0:
+            raise RuntimeError("nobody foresaw this")
+        end_run(backend, job_id, *rest)
+
+    monkeypatch.setattr(janitor, "_end_run", end_run_unless_stuck)
+    janitor.sweep_host(backend)
+    assert fetch(job.id).status == JobStatus.FAILED
+    assert [path.name for path in backend.config.worker.path.iterdir()] == ["0-1"]
+
+
+def test_the_run_of_a_job_that_is_no_longer_known_is_just_removed(backend):
+    directory = backend.config.worker.path / "999-1"
+    (directory / "spool").mkdir(parents=True)
+    (directory / OWNER).write_text(DEAD)
+    (directory / "spool" / "setup").write_text("nobody's\n")
+    janitor.sweep_host(backend)
+    assert_nothing_is_left(backend)
+
+
+def test_what_a_killed_upload_had_begun_is_removed(backend, crashed):
+    job, _ = crashed
+    begun = backend.config.storage.path / f"artifacts/{job.id}/0123456789abcdef#1"
+    begun.parent.mkdir(parents=True)
+    begun.write_bytes(b"half")
+    janitor.sweep_host(backend)
+    assert not begun.exists()
+
+
+def test_a_process_of_another_user_is_not_ours_to_kill(backend, crashed, monkeypatch):
+    _, directory = crashed
+    with subprocess.Popen(["bash", "-c", "sleep 300; true", f"{directory}/x"]) as stranger:
+        monkeypatch.setattr("os.getuid", lambda: 12345)
+        assert janitor.pids_naming(f"{directory}/") == []
+        stranger.kill()
+
+
 # --- the whole service ----------------------------------------------------------------------------
 
 
@@ -158,7 +204,7 @@ def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(
 
     def failing_once(backend):
         monkeypatch.undo()
-        raise OSError("the disk was away")
+        raise RuntimeError("nobody foresaw this")
 
     monkeypatch.setattr(janitor, "SWEEP_SECONDS", 0.01)
     monkeypatch.setattr(janitor, "sweep_service", failing_once)

@@ -245,7 +245,7 @@ def test_of_racing_starts_exactly_one_succeeds(client_of, owner, make_job, backe
         answers = list(threads.map(lambda _: client.post("/api/jobs/1/start"), range(16)))
 
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 15
-    assert backend.redis.llen("rq:queue:jobs") == 1
+    assert backend.redis.llen("rq:queue:buildsrht") == 1
 
 
 # --- cancel -----------------------------------------------------------------------------------

@@ -372,7 +372,7 @@ def test_of_racing_submissions_with_one_key_one_makes_the_job(submit, backend):
 
     assert [answer.status_code for answer in answers] == [200] * 16
     assert {answer.json["id"] for answer in answers} == {answers[0].json["id"]}
-    assert backend.redis.llen("rq:queue:jobs") == 1
+    assert backend.redis.llen("rq:queue:buildsrht") == 1
 
 
 # --- while Redis is away ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from buildsrht.logs import LogName
 from buildsrht.models import Job, JobStatus, Task, TaskStatus
 from buildsrht.services import jobs, runs
 from buildsrht.services.runs import Summons
+from buildsrht.storage import StorageError
 
 
 @pytest.fixture
@@ -173,7 +174,7 @@ def test_a_job_that_is_in_redis_is_not_sent_twice(backend, make_job):
     make_job("queued")
 
     assert runs.requeue_missing(backend) == []
-    assert backend.redis.llen("rq:queue:jobs") == 1
+    assert backend.redis.llen("rq:queue:buildsrht") == 1
 
 
 # --- hosts that were lost ---------------------------------------------------------------------
@@ -235,13 +236,35 @@ def test_a_job_ends_with_its_logs_in_storage_or_not_yet(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(backend.storage, "put", no_space)
-    with pytest.raises(OSError, match="No space"):
-        runs.expire_leases(backend)
+    assert runs.expire_leases(backend) == []
     monkeypatch.undo()
     assert fetch(1).status == JobStatus.RUNNING
 
     assert runs.expire_leases(backend) == [1]
     assert read_log(backend, LogName(1, fetch(1).tasks[0].id))[1].startswith(b"written\n")
+
+
+def test_a_job_that_cannot_be_ended_now_holds_up_no_other(
+    backend, lose_host, fetch, make_job, write_log, monkeypatch
+):
+    other = make_job("running")
+    write_log(fetch(1), "build", b"written")
+    lose_host()
+    put = backend.storage.put
+
+    def no_space_for_the_first(key, chunks):
+        if key.startswith("logs/1/"):
+            raise StorageError("No space left on device")
+        return put(key, chunks)
+
+    monkeypatch.setattr(backend.storage, "put", no_space_for_the_first)
+    assert runs.expire_leases(backend) == [other.id]
+    assert runs.expire_leases(backend) == []
+
+    monkeypatch.undo()
+    assert runs.expire_leases(backend) == [1]
+    name = LogName(1, fetch(1).tasks[0].id)
+    assert read_log(backend, name)[1] == b"written\nThe build host host-1 was lost.\n"
 
 
 def test_a_host_that_comes_back_cannot_change_what_was_sealed(
