@@ -5,6 +5,7 @@ do not survive one.
 """
 
 import socket
+import struct
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
@@ -18,6 +19,8 @@ from buildsrht.errors import OperatorError
 BACKLOG = 1024
 # How long a request may go on after we were asked to stop. Whoever follows a log comes again.
 GRACE_SECONDS = 5
+# How long a client may send or take nothing in the middle of a request. Each holds a thread.
+STALL_SECONDS = 30
 
 
 def serve(config: Config) -> None:
@@ -35,11 +38,15 @@ def _listen(host: str, port: int) -> socket.socket:
     # Not left to gunicorn, which would try a taken port for five seconds and then say it at length.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         # Python appends the address, in its own notation.
         reason = (error.strerror or str(error)).partition(" (while ")[0]
         raise OperatorError(f"cannot listen on {host}:{port}: {reason}") from error
+    # Connections inherit these, and gunicorn, which has no such limit, leaves them alone.
+    for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        listener.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", STALL_SECONDS, 0))
+    return listener
 
 
 class _Server(BaseApplication):

@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -139,3 +140,19 @@ def test_a_body_without_a_length_is_held_to_the_limit_too(service, token, owner)
     response = httpx.post(f"{service}/api/jobs", content=endless, headers=headers)
 
     assert response.status_code == 413
+
+
+def test_clients_that_stall_do_not_hold_the_service_for_ever(start, monkeypatch):
+    """Two threads, two clients that send half a request, and a third that is answered."""
+    impatient = SERVE.replace("web_server.serve", "web_server.STALL_SECONDS = 1; web_server.serve")
+    monkeypatch.setattr(sys.modules[__name__], "SERVE", impatient)
+    with start(threads=2) as (process, origin):
+        process.stdout.readline()
+        address = urlsplit(origin)
+        stalled = [socket.create_connection((address.hostname, address.port)) for _ in range(2)]
+        for connection in stalled:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\n")
+        answer = httpx.get(f"{origin}/healthz", timeout=15)
+        assert answer.status_code == 200
+        for connection in stalled:
+            connection.close()
