@@ -147,8 +147,12 @@ class LogWriter:
     def write(self, data: bytes) -> None:
         if not data:
             return
-        self._file.write(data)
-        self.size += len(data)
+        rest = memoryview(data)
+        while rest:
+            # A disk that is nearly full takes a part and refuses the next.
+            written = self._file.write(rest) or 0
+            self.size += written
+            rest = rest[written:]
         with contextlib.suppress(RedisError):
             if self._logs.append(self.name, data) != self.size:
                 self._logs.replace(self.name, self.spool)

@@ -26,8 +26,11 @@ TRIAL_SECONDS = 60
 REMEMBERED = "accelerator.json"
 
 
-def choose_accelerator(config: Config, image: BuiltImage) -> str:
-    """`kvm` or `tcg`: what the operator says, else what a trial boot of `image` proved."""
+def choose_accelerator(config: Config, image: BuiltImage, guard: vm.Guard = vm.no_guard) -> str:
+    """`kvm` or `tcg`: what the operator says, else what a trial boot of `image` proved.
+
+    `guard` may end a trial, as it may a boot; then nothing is remembered.
+    """
     if config.worker.accelerator != "auto":
         return config.worker.accelerator
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
@@ -37,7 +40,7 @@ def choose_accelerator(config: Config, image: BuiltImage) -> str:
     remembered = _recall(memory)
     if remembered.get("circumstances") == circumstances:
         return str(remembered["accelerator"])
-    accelerator = "kvm" if _kvm_boots(config, image) else "tcg"
+    accelerator = "kvm" if _kvm_boots(config, image, guard) else "tcg"
     _remember(memory, {"circumstances": circumstances, "accelerator": accelerator})
     return accelerator
 
@@ -51,11 +54,11 @@ def _circumstances(image: BuiltImage) -> list[str]:
     return [version.stdout.splitlines()[0], platform.release(), image.arch]
 
 
-def _kvm_boots(config: Config, image: BuiltImage) -> bool:
+def _kvm_boots(config: Config, image: BuiltImage, guard: vm.Guard) -> bool:
     hardware = vm.Hardware("kvm", config.worker.memory, config.worker.cpus)
     with owned_directory(config.worker.path / f"trial-{os.getpid()}") as directory:
         try:
-            with vm.boot(image, hardware, directory / "vm", timeout=TRIAL_SECONDS):
+            with vm.boot(image, hardware, directory / "vm", timeout=TRIAL_SECONDS, guard=guard):
                 log.info("KVM works here: a trial guest booted")
                 return True
         except RunnerError as error:

@@ -23,6 +23,7 @@ VERSION = 1
 HEADER = struct.Struct(">cI")
 FRAME_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
+REASON_CHARACTERS = 500
 RUN, WRITE, READ, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGDEHB")
 
 
@@ -87,7 +88,7 @@ class AgentGuest:
             sink(data)
         status = self._answer.get("status")
         if not isinstance(status, int):
-            raise GuestLost(f"its agent said that a command ended with {status!r}")
+            raise GuestLost(f"its agent said that a command ended with {_one_line(status)}")
         return status
 
     def write(
@@ -132,7 +133,7 @@ class AgentGuest:
                 raise GuestLost(f"its agent sent a frame of unknown kind {kind!r}")
         self._answer = _fields(payload)
         if "error" in self._answer:
-            raise GuestRefused(str(self._answer["error"]))
+            raise GuestRefused(_one_line(self._answer["error"]))
 
     # --- frames -------------------------------------------------------------------------------
 
@@ -172,6 +173,11 @@ def _fields(payload: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise GuestLost("its agent sent something that is not an object")
     return fields
+
+
+def _one_line(said: object) -> str:
+    """What a guest gave as a reason, fit for a line of a log."""
+    return "".join(char if char.isprintable() else "?" for char in str(said)[:REASON_CHARACTERS])
 
 
 def _chunks(data: bytes | Iterable[bytes]) -> Iterable[bytes]:

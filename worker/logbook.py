@@ -9,6 +9,7 @@ from pathlib import Path
 from buildsrht.backend import Backend
 from buildsrht.logs import LogName, LogWriter, spool_chunks
 from worker.errors import RunnerError
+from worker.patience import patiently
 
 SPOOL = "spool"
 
@@ -54,7 +55,7 @@ class Logbook:
 
     def say(self, line: str) -> None:
         """A line of ours, to the current log. Never refused: these are few and short."""
-        self.current.write(f"{line}\n".encode())
+        self.current.write(f"{line}\n".encode(errors="replace"))
 
     def close(self) -> None:
         """Seal every log. Afterwards the spool is not needed any more."""
@@ -64,7 +65,9 @@ class Logbook:
         self._seal(self.setup.name)
 
     def _seal(self, name: LogName) -> None:
-        seal_spool(self._backend, name, self._directory / spool_name(name))
+        spool = self._directory / spool_name(name)
+        lease = self._backend.config.worker.lease
+        patiently(lambda: seal_spool(self._backend, name, spool), lease)
 
 
 def spool_name(name: LogName) -> str:

@@ -30,7 +30,9 @@ START_SECONDS = 20
 STOP_SECONDS = 5
 
 # IANA's special-purpose registry: this host, private use, carrier NAT, loopback, link-local,
-# multicast, reserved. The blocks for documentation are left out: a route to one is somebody's lab.
+# protocol assignments, benchmarking, multicast, reserved; and the one public-looking address at
+# which a cloud answers its machines only. The blocks for documentation are left out: a route to
+# one is somebody's lab.
 FORBIDDEN = (
     "0.0.0.0/8",
     "10.0.0.0/8",
@@ -38,7 +40,10 @@ FORBIDDEN = (
     "127.0.0.0/8",
     "169.254.0.0/16",
     "172.16.0.0/12",
+    "192.0.0.0/24",
     "192.168.0.0/16",
+    "198.18.0.0/15",
+    "168.63.129.16/32",
     "224.0.0.0/4",
     "240.0.0.0/4",
 )

@@ -26,6 +26,7 @@ from worker.directories import owned_directory
 from worker.errors import GuestLost
 from worker.guest import Guest
 from worker.logbook import Logbook
+from worker.patience import patiently
 from worker.processes import die_with_parent
 from worker.steps import STEPS, Build
 from worker.watch import Interrupted, Interruption, Watch
@@ -67,7 +68,7 @@ def boot_image(backend: Backend, run: Run, directory: Path, guard: vm.Guard) -> 
     config = backend.config
     image = images.require_built(config, run.image, run.arch)
     hardware = vm.Hardware(
-        accelerator=choose_accelerator(config, image),
+        accelerator=choose_accelerator(config, image, guard),
         memory=config.worker.memory,
         cpus=config.worker.cpus,
     )
@@ -103,7 +104,7 @@ def run_name(run: Run) -> str:
 
 def _finish(backend: Backend, run: Run, status: JobStatus) -> None:
     try:
-        runs.finish(backend, run, status)
+        patiently(lambda: runs.finish(backend, run, status), backend.config.worker.lease)
     except Conflict:
         log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
 

@@ -24,6 +24,7 @@ from worker.environment import (
 from worker.errors import GuestRefused
 from worker.guest import Guest
 from worker.logbook import Logbook
+from worker.patience import patiently
 
 # Every image brings these two; see docs/images.md.
 ADD_REPOSITORY = "/usr/lib/buildsrht/add-repository"
@@ -153,7 +154,9 @@ def _run_task(build: Build, name: str) -> None:
 
 
 def _move_task(build: Build, name: str, to: TaskStatus) -> None:
-    runs.move_run_task(build.backend, build.run, build.run.task_ids[name], to)
+    task_id = build.run.task_ids[name]
+    lease = build.backend.config.worker.lease
+    patiently(lambda: runs.move_run_task(build.backend, build.run, task_id, to), lease)
 
 
 def _is_complete(build: Build) -> bool:

@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from redis import Redis
@@ -45,6 +46,16 @@ def content(log):
 
 
 # --- while it grows ---------------------------------------------------------------------------
+
+
+def test_a_disk_that_takes_only_a_part_gets_the_rest(view, writer):
+    disk = writer._file
+    writer._file = SimpleNamespace(write=lambda data: disk.write(data[:3]), close=disk.close)
+
+    writer.write(b"0123456789")
+
+    assert writer.spool.read_bytes() == b"0123456789"
+    assert writer.size == 10
 
 
 def test_a_log_that_nobody_wrote_is_empty_and_not_sealed(view):

@@ -29,7 +29,7 @@ def trials(monkeypatch, tmp_path):
     monkeypatch.setattr(accelerator, "KVM_DEVICE", device)
     verdicts = []
 
-    def boots(config, image):
+    def boots(config, image, guard):
         verdicts.append(True)
         return trials.boot
 

@@ -2,6 +2,8 @@
 
 from ipaddress import IPv4Address
 
+import pytest
+
 from buildsrht.config import destinations
 from worker.network import rules
 
@@ -25,6 +27,11 @@ def test_an_exception_comes_before_what_is_forbidden():
 
 def test_a_public_address_of_this_host_is_forbidden_too():
     assert any("198.51.100.7" in line for line in lines(own=["198.51.100.7"]) if "reject" in line)
+
+
+@pytest.mark.parametrize("block", ["192.0.0.0/24", "198.18.0.0/15", "168.63.129.16/32"])
+def test_blocks_that_look_public_and_are_not_are_forbidden(block):
+    assert any(block in line for line in lines() if "reject" in line)
 
 
 def test_an_address_inside_a_forbidden_range_is_not_named_twice():

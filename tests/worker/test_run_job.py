@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from buildsrht.models import Artifact, Job, JobStatus, TaskStatus
 from buildsrht.services import jobs, runs
@@ -418,6 +419,30 @@ def test_a_machine_that_shuts_down_fails_the_job_at_once(run_manifest):
     outcome = run_manifest(tasks={"build": "kill -TERM $PPID; sleep 60"})
     assert outcome.status == JobStatus.FAILED
     assert "The machine was lost: it was shut down from inside." in outcome.logs["build"]
+
+
+def test_a_database_that_is_away_for_a_moment_costs_no_job_its_success(run_manifest, monkeypatch):
+    away = {"finish": 1, "move_run_task": 1}
+
+    def at_first_away(name, action):
+        def act(*arguments):
+            if away[name]:
+                away[name] -= 1
+                raise OperationalError("UPDATE", {}, Exception("the server was restarted"))
+            return action(*arguments)
+
+        return act
+
+    for name in away:
+        monkeypatch.setattr(runs, name, at_first_away(name, getattr(runs, name)))
+    assert run_manifest().status == JobStatus.SUCCESS
+    assert away == {"finish": 0, "move_run_task": 0}
+
+
+def test_no_other_user_of_this_host_can_read_what_a_job_leaves_here(run_manifest, backend):
+    run_manifest(tasks={"build": "echo secret >out"}, artifacts=["out"])
+    for path in (backend.config.worker.path, backend.config.storage.path):
+        assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_an_error_that_nobody_foresaw_fails_the_job_without_showing_its_insides(

@@ -1,0 +1,31 @@
+"""Wait for a database that is away for a moment, as when its operator restarts it.
+
+Only for what may be done twice: an answer that got lost looks like a question that did.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 1
+
+Answer = TypeVar("Answer")
+
+
+def patiently(action: Callable[[], Answer], seconds: float) -> Answer:
+    """What `action` returns, tried again for as long as the database does not answer; after
+    `seconds` its last error."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except (OperationalError, InterfaceError) as error:
+            if time.monotonic() > deadline:
+                raise
+            log.warning("the database does not answer: %s", error)
+            time.sleep(PAUSE_SECONDS)
