@@ -27,7 +27,7 @@ packages:
 - gcc
 - libc6-dev
 repositories:
-  backports: https://deb.debian.org/debian bookworm-backports main
+  backports: https://packages.example.org/debian bookworm-backports main
 sources:
 - https://git.example.org/~ann/hello.git#v1
 environment:
@@ -70,7 +70,7 @@ def test_a_complete_manifest_is_read_into_plain_frozen_values():
         image="debian/bookworm",
         arch="amd64",
         packages=("gcc", "libc6-dev"),
-        repositories={"backports": "https://deb.debian.org/debian bookworm-backports main"},
+        repositories={"backports": "https://packages.example.org/debian bookworm-backports main"},
         sources=(Source("https://git.example.org/~ann/hello.git", "git", "hello", "v1"),),
         environment={"CC": "gcc"},
         secrets=("46f739e5-4538-45dd-a79f-bf173b7a2ed9", "deploy key"),
