@@ -205,7 +205,8 @@ def test_a_machine_does_not_outlive_a_process_that_is_killed(host_config, tmp_pa
     program = textwrap.dedent(
         """
         import sys
-                from buildsrht import config
+        from pathlib import Path
+        from buildsrht import config
         from worker import vm
         from worker.images import require_built
 
