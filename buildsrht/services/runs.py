@@ -47,7 +47,13 @@ class Run:
 
     @property
     def is_ours(self) -> ColumnElement[bool]:
-        return (Job.attempt == self.attempt) & (Job.runner == self.runner)
+        """True of the job's row for as long as this attempt runs it."""
+        return (
+            (Job.id == self.job_id)
+            & (Job.status == JobStatus.RUNNING)
+            & (Job.attempt == self.attempt)
+            & (Job.runner == self.runner)
+        )
 
 
 class Summons(enum.Enum):
@@ -89,24 +95,16 @@ def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
 def check(backend: Backend, run: Run) -> Summons | None:
     """Is the job still ours to run? Cheap enough to ask several times a second."""
     with backend.transaction() as session:
-        row = session.execute(
-            select(Job.cancel_requested, Job.status == JobStatus.RUNNING, run.is_ours).where(
-                Job.id == run.job_id
-            )
-        ).one_or_none()
-    if row is None or not (row[1] and row[2]):
+        row = session.execute(select(Job.cancel_requested).where(run.is_ours)).one_or_none()
+    if row is None:
         return Summons.LOST
-    return Summons.CANCELLED if row[0] else None
+    return Summons.CANCELLED if row.cancel_requested else None
 
 
 def renew(backend: Backend, run: Run) -> None:
     """Extend the lease; a lease that is lost stays lost, which `check` tells."""
     with backend.transaction() as session:
-        session.execute(
-            update(Job)
-            .where(Job.id == run.job_id, Job.status == JobStatus.RUNNING, run.is_ours)
-            .values(lease_expires=_lease_end(backend))
-        )
+        session.execute(update(Job).where(run.is_ours).values(lease_expires=_lease_end(backend)))
 
 
 def _lease_end(backend: Backend) -> ColumnElement[datetime]:
@@ -115,11 +113,7 @@ def _lease_end(backend: Backend) -> ColumnElement[datetime]:
 
 def move_run_task(backend: Backend, run: Run, task_id: int, to: TaskStatus) -> None:
     """Move a task of a job that is still ours; Conflict otherwise."""
-    ours = (
-        select(Job.id)
-        .where(Job.id == run.job_id, Job.status == JobStatus.RUNNING, run.is_ours)
-        .exists()
-    )
+    ours = select(Job.id).where(run.is_ours).exists()
     with backend.transaction() as session:
         move_task(session, task_id, to, ours)
 
@@ -127,11 +121,7 @@ def move_run_task(backend: Backend, run: Run, task_id: int, to: TaskStatus) -> N
 def require_ours(session: Session, run: Run) -> None:
     """Raise Conflict unless the job is still this run's, and keep it so until the transaction
     ends."""
-    running = (Job.status == JobStatus.RUNNING) & run.is_ours
-    if (
-        session.scalar(select(Job.id).where(Job.id == run.job_id, running).with_for_update())
-        is None
-    ):
+    if session.scalar(select(Job.id).where(run.is_ours).with_for_update()) is None:
         raise Conflict(f"job {run.job_id} is no longer run by {run.runner}")
 
 
@@ -160,6 +150,12 @@ def end_job(
     ).all()
     for task_id in interrupted:
         move_task(session, task_id, TaskStatus.FAILED)
+
+
+def end_abandoned(session: Session, job: Job) -> None:
+    """End a job that nobody runs any more. A cancel that was accepted is kept, as in `finish`."""
+    status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
+    end_job(session, job.id, status, Job.attempt == job.attempt)
 
 
 def log_names(session: Session, job_id: int) -> list[LogName]:
@@ -215,8 +211,7 @@ def _end_lost(backend: Backend, job_id: int) -> bool:
             if job is None:
                 return False
             sealed = _seal_lost_logs(backend, session, job)
-            status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
-            end_job(session, job_id, status, Job.attempt == job.attempt)
+            end_abandoned(session, job)
     except (OSError, RedisError, SQLAlchemyError, StorageError) as error:
         log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
         return False
