@@ -115,14 +115,11 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
         if session.get(Job, job_id) is None:
             return
     logs = spooled_logs(job_id, directory)
-    if logs:
-        with logs[-1][1].open("a") as last:
-            last.write(LOST.format(runner=backend.config.worker.name))
+    said = LOST.format(runner=backend.config.worker.name).encode()
     for name, spool in logs:
-        seal_spool(backend, name, spool)
+        seal_spool(backend, name, spool, last_words=said if name == logs[-1][0] else b"")
     with backend.transaction() as session:
         job = session.get(Job, job_id)
         if job and job.status == JobStatus.RUNNING and job.attempt == attempt:
-            status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
-            runs.end_job(session, job_id, status, Job.attempt == attempt)
+            runs.end_abandoned(session, job)
     artifacts.discard_strays(backend, job_id)

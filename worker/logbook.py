@@ -4,6 +4,7 @@ Writes go to spool files in the run's directory and to the live readers (buildsr
 end everything is sealed into storage. Together they may not exceed the operator's limit.
 """
 
+from itertools import chain
 from pathlib import Path
 
 from buildsrht.backend import Backend
@@ -74,10 +75,14 @@ def spool_name(name: LogName) -> str:
     return str(name.task_id or "setup")
 
 
-def seal_spool(backend: Backend, name: LogName, spool: Path) -> None:
-    """Move one spool file into storage, and the log with it out of Redis."""
+def seal_spool(backend: Backend, name: LogName, spool: Path, last_words: bytes = b"") -> None:
+    """Move one spool file into storage, and the log with it out of Redis.
+
+    `last_words` end the sealed log. The spool stays as it is until then, so that trying again
+    after an error says them once.
+    """
     with backend.transaction() as session:
-        backend.logs.seal(session, name, spool_chunks(spool))
+        backend.logs.seal(session, name, chain(spool_chunks(spool), [last_words]))
     backend.logs.drop_live(name)
     spool.unlink()
 

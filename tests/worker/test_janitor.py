@@ -46,6 +46,15 @@ def test_the_job_of_a_dead_process_fails_and_its_log_says_so(backend, crashed):
     assert outcome.setup_log == "setting up\n"
 
 
+def test_a_sweep_that_has_to_be_repeated_says_it_once(backend, crashed, monkeypatch):
+    job, _ = crashed
+    with monkeypatch.context() as away:
+        away.setattr(backend.storage, "put", lambda *_: 1 / 0)
+        janitor.sweep_host(backend)
+    janitor.sweep_host(backend)
+    assert outcome_of(backend, job.id).logs["build"].count("died.") == 1
+
+
 def test_its_logs_are_sealed_and_nothing_of_it_is_left(backend, crashed):
     janitor.sweep_host(backend)
     assert sealed_logs(backend, crashed[0].id) == 2
