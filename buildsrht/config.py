@@ -159,6 +159,7 @@ class Worker:
     name: str = option(runner_name, "%(hostname)s")
     count: int = option(positive, "2")
     path: Path = option(Path, "%(var)s/work")
+    disk_reserve: int = option(size, "4GiB")
     accelerator: str = option(one_of("auto", "kvm", "tcg"), "auto")
     memory: int = option(size, "2GiB")
     cpus: int = option(positive, "2")

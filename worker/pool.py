@@ -1,5 +1,5 @@
-"""RQ's worker pool, with our terms: JSON only, no child outlives its parent, and whoever sees a
-work horse die clears up after it at once.
+"""RQ's worker pool, with our terms: JSON only, no child outlives its parent, nobody takes a job
+while the disk is short, and whoever sees a work horse die clears up after it at once.
 
 A worker forks for every job, so it must never open a backend itself: the storage's threads would
 not be there in the work horse, which would wait for them for ever.
@@ -8,32 +8,66 @@ not be there in the work horse, which would wait for them for ever.
 import logging
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
-from rq import Worker
+from redis.exceptions import RedisError
+from rq import Queue, Worker
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
+from buildsrht import config as settings
 from buildsrht import queue
+from buildsrht.config import Config
 
 # Imported before the fork, so that each work horse starts with it loaded.
 from worker import run_job  # noqa: F401
+from worker.disk_space import shortage
 from worker.processes import die_with_parent
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 60
+# How old a look at the disk may be when a job is taken.
+LOOK_SECONDS = 2
 
 
 class JobWorker(Worker):
     """One slot: takes a job id from the queue and forks a work horse for it."""
 
+    _config: Config
+
     def work(self, *args: Any, **kwargs: Any) -> bool:
         die_with_parent()
+        self._config = settings.load()
         kwargs["with_scheduler"] = False
         return super().work(*args, **kwargs)
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[RqJob, Queue] | None:
+        """The next job; it stays in the queue while the disk is short.
+
+        Here RQ waits for minutes when it is idle. So it waits in pieces, with a look before each;
+        `max_idle_time`, which cuts them, is nothing that we use.
+        """
+        while True:
+            self._wait_for_disk()
+            taken = super().dequeue_job_and_maintain_ttl(timeout, LOOK_SECONDS)
+            # Without a timeout RQ does not wait at all: it ends when the queue is empty.
+            if taken or timeout is None:
+                return taken
+
+    def _wait_for_disk(self) -> None:
+        """As long as it takes, or until RQ's signal handler raises StopRequested."""
+        while shortage(self._config):
+            # A Redis that is away is for RQ to wait for, when there is room again.
+            with suppress(RedisError):
+                self.heartbeat()
+            time.sleep(LOOK_SECONDS)
 
     def handle_work_horse_killed(self, job: RqJob, *ended: Any) -> None:
         super().handle_work_horse_killed(job, *ended)
@@ -52,14 +86,33 @@ def sweep_once() -> None:
         log.warning("a dead run is not cleared away yet: %s", error)
 
 
+class JobPool(WorkerPool):
+    """All slots of this host; tells the log, once for all of them, why they take no job."""
+
+    def __init__(self, config: Config, redis: Redis, count: int):
+        super().__init__(
+            [queue.NAME],
+            connection=redis,
+            num_workers=count,
+            worker_class=JobWorker,
+            serializer=JSONSerializer,
+        )
+        self._config = config
+        self._short = False
+
+    def check_workers(self, respawn: bool = True) -> None:
+        """What RQ does every second."""
+        super().check_workers(respawn)
+        reason = shortage(self._config)
+        if reason and not self._short:
+            log.warning("%s", reason)
+        elif self._short and not reason:
+            log.warning("%s: room again; jobs are started", self._config.worker.path)
+        self._short = reason is not None
+
+
 def run_pool(redis: Redis, count: int) -> None:
     """Run `count` workers until SIGTERM or SIGINT; jobs that run are finished first, and a second
     signal ends them."""
-    pool = WorkerPool(
-        [queue.NAME],
-        connection=redis,
-        num_workers=count,
-        worker_class=JobWorker,
-        serializer=JSONSerializer,
-    )
+    pool = JobPool(settings.load(), redis, count)
     pool.start(logging_level=logging.getLevelName(logging.WARNING))

@@ -1,10 +1,15 @@
 """A real RQ worker on a real Redis, forking real work horses; only their machines are fake."""
 
+import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rq import Queue
+from rq import Worker as RqWorker
 from rq.serializers import JSONSerializer
 
 from buildsrht import queue
@@ -24,6 +29,20 @@ from worker.pool import JobWorker
 run_job.boot_image = fake_boot
 redis = open_redis(config.load().redis.url)
 JobWorker([queue.NAME], connection=redis, serializer=JSONSerializer).work(burst=True)
+"""
+
+# Two slots, which work until they are stopped.
+POOL = """
+import logging
+from buildsrht import config
+from buildsrht.backend import open_redis
+from tests.worker.fakes import fake_boot
+from worker import run_job
+from worker.pool import run_pool
+
+logging.basicConfig(format="%(message)s")
+run_job.boot_image = fake_boot
+run_pool(open_redis(config.load().redis.url), 2)
 """
 
 # From inside a task: its parent is the agent, and the agent's is the work horse.
@@ -78,3 +97,132 @@ def test_what_travels_through_redis_is_json(backend, make_job):
     [waiting] = sent.jobs
     assert (waiting.func_name, waiting.args) == ("worker.run_job.run_job", [job.id])
     assert waiting.data.startswith((b"x\x9c", b"["))
+
+
+# A disk that is short of room
+
+DISK = "16m"
+RESERVE = "disk_reserve = 8MiB\n"
+FILLING = 12 * 2**20
+WAIT_SECONDS = 60
+# On a file system that only these processes see, and that is gone with the last of them.
+ON_SMALL_DISK = f'mount -t tmpfs -o size={DISK} tmpfs "$0" && exec "$@"'
+IN_NAMESPACE = ["unshare", "--user", "--map-root-user", "--mount", "--", "sh", "-c", ON_SMALL_DISK]
+
+
+class Host:
+    """A running pool whose jobs are on a small disk."""
+
+    def __init__(self, backend, pool: subprocess.Popen[str]):
+        self.pool = pool
+        self.said: list[str] = []
+        self._redis = backend.redis
+        path = backend.config.worker.path
+        self._filling = Path(f"/proc/{pool.pid}/root{path}/filling")
+        wait_until(lambda: len(self._heard_of()) == 2)
+
+    def fill(self) -> None:
+        """Returns when no free slot is left that has not seen it."""
+        self._filling.write_bytes(bytes(FILLING))
+        self.wait_for("no job is started here")
+        # The first may be the last word of one that looked before.
+        self.wait_for_a_sign_of_each_free_slot()
+        self.wait_for_a_sign_of_each_free_slot()
+
+    def make_room(self) -> None:
+        self._filling.unlink()
+        self.wait_for("room again")
+
+    def wait_for(self, text: str) -> None:
+        for line in self.pool.stderr:
+            self.said.append(line)
+            if text in line:
+                return
+        raise AssertionError(f"the pool ended and never said {text!r}: {self.said}")
+
+    def wait_for_a_sign_of_each_free_slot(self) -> None:
+        now = datetime.now(UTC)
+        wait_until(lambda: all(heard > now for heard in self._heard_of()))
+
+    def _heard_of(self) -> list[datetime]:
+        slots = RqWorker.all(connection=self._redis)
+        return [slot.last_heartbeat for slot in slots if slot.get_state() != "busy"]
+
+    def stop(self) -> int:
+        self.pool.send_signal(signal.SIGTERM)
+        self.said += self.pool.communicate(timeout=WAIT_SECONDS)[1].splitlines()
+        return self.pool.returncode
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def host(backend, tmp_path):
+    disk = backend.config.worker.path
+    disk.mkdir()
+    tried = subprocess.run([*IN_NAMESPACE, disk, "true"], capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"no file system of our own may be mounted: {tried.stderr.strip()}")
+    environ = same_backend(backend, tmp_path)
+    with open(environ["BUILDSRHT_CONFIG"], "a") as file:
+        file.write(RESERVE)
+    command = [*IN_NAMESPACE, disk, sys.executable, "-c", POOL]
+    with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as pool:
+        try:
+            yield Host(backend, pool)
+        finally:
+            pool.kill()
+
+
+def test_a_job_waits_in_the_queue_until_there_is_room_on_the_disk(backend, make_job, fetch, host):
+    host.fill()
+    job = make_job(manifest=manifest("echo fine"))
+    host.wait_for_a_sign_of_each_free_slot()
+    assert fetch(job.id).status == JobStatus.QUEUED
+    assert backend.queue.enqueued_ids() == {job.id}
+    host.make_room()
+    wait_until(lambda: fetch(job.id).status.is_final)
+    assert fetch(job.id).status == JobStatus.SUCCESS
+
+
+def test_the_log_says_once_that_the_disk_is_short_and_once_that_it_is_not(backend, host):
+    host.fill()
+    host.wait_for_a_sign_of_each_free_slot()
+    host.make_room()
+    host.wait_for_a_sign_of_each_free_slot()
+    assert host.stop() == 0
+    shortage = (
+        "4.0 MiB free, below [worker] disk_reserve of 8.0 MiB; "
+        "no job is started here until there is more"
+    )
+    place = f"{backend.config.worker.path}: "
+    assert [line.strip().removeprefix(place) for line in host.said if place in line] == [
+        shortage,
+        "room again; jobs are started",
+    ]
+
+
+def test_a_job_that_runs_goes_on_while_the_disk_is_short(backend, make_job, fetch, host, tmp_path):
+    finish = tmp_path / "finish"
+    running = make_job(manifest=manifest(f"until test -e {finish}; do sleep 0.1; done"))
+    wait_until(lambda: fetch(running.id).tasks[0].status == "running")
+    host.fill()
+    waiting = make_job(manifest=manifest("echo fine"))
+    finish.touch()
+    wait_until(lambda: fetch(running.id).status.is_final)
+    host.wait_for_a_sign_of_each_free_slot()
+    assert fetch(running.id).status == JobStatus.SUCCESS
+    assert fetch(waiting.id).status == JobStatus.QUEUED
+
+
+def test_a_worker_that_waits_for_the_disk_can_be_stopped(backend, make_job, fetch, host):
+    host.fill()
+    job = make_job(manifest=manifest("echo fine"))
+    assert host.stop() == 0
+    assert fetch(job.id).status == JobStatus.QUEUED
+    assert backend.queue.enqueued_ids() == {job.id}
