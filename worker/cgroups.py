@@ -7,8 +7,8 @@ each. Leaving `limited` kills what is left in the group and removes it. Each gro
 it is, so that after a crash `remove_leftovers` can judge it without any other state.
 
 A host may allow none of this: then there is no limit, jobs run all the same, and `explain` says
-what the host lacks. The limits bind a guest and the QEMU that runs it. They do not bind one who has
-taken over QEMU: the groups belong to the user whom it runs as.
+what the host lacks. Whoever runs as the user whom the groups belong to can also leave them, so the
+limits bind somebody who has taken over QEMU only if that runs as another.
 
 Knows nothing of virtual machines, nor what a fair limit is.
 """
@@ -172,7 +172,7 @@ def remove_leftovers(host: Host | None = None) -> list[str]:
 def _groups_below(directory: Path) -> Iterator[Path]:
     try:
         inside = [entry for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-    except (FileNotFoundError, PermissionError):
+    except OSError:
         # Removed meanwhile, or somebody else's.
         return
     for entry in inside:
@@ -288,7 +288,7 @@ def _kill_members(directory: Path, deadline: float) -> None:
         with suppress(OSError):
             (directory / file).write_text(word)
     for pid in _members(directory):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
         processes.has_ended(pid, max(deadline - time.monotonic(), 0))
     # An ended process is still counted for a moment.
