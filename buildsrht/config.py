@@ -42,6 +42,12 @@ def _quantity(text: str, units: Mapping[str, int], expected: str) -> int:
     return int(match[1]) * units[match[2]]
 
 
+def yes_or_no(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("expected yes or no")
+    return text == "yes"
+
+
 def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]*", text):
         raise ValueError("expected a whole number above zero")
@@ -169,6 +175,15 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Snapshots:
+    enabled: bool = option(yes_or_no, "yes")
+    path: Path = option(Path, "%(var)s/snapshots")
+    size: int = option(size, "20GiB")
+    layers: bool = option(yes_or_no, "yes")
+    layer_lifetime: int = option(duration, "24h")
+
+
+@dataclass(frozen=True)
 class Network:
     allow: tuple[Destination, ...] = option(destinations, "")
 
@@ -185,6 +200,7 @@ class Config:
     limits: Limits
     images: Images
     worker: Worker
+    snapshots: Snapshots
     network: Network
 
     @property
@@ -205,6 +221,7 @@ SECTIONS: dict[str, type] = {
     "limits": Limits,
     "images": Images,
     "worker": Worker,
+    "snapshots": Snapshots,
     "network": Network,
 }
 Section = TypeVar("Section")

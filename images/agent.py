@@ -10,6 +10,8 @@ bytes. The first three kinds are requests, a JSON object each.
     RUN    {argv, user, env, terminal}   ->  DATA*  END {status}
     WRITE  {path, user, mode}  DATA* END ->         END {}
     READ   {path, user, limit}           ->  DATA*  END {size}
+    BECOME {name, machine_id, mac,
+            entropy, time}               ->         END {}
     HELLO  {nonce}                       ->         HELLO {nonce, version}
 
 Any request may be answered END {error} instead, with what the guest's system said. A relative
@@ -20,22 +22,33 @@ of an answer, when the guest's init system stops the agent, because it is shutti
 
 import errno
 import fcntl
+import glob
 import json
 import os
 import pty
 import pwd
 import select
 import signal
+import socket
 import struct
+import subprocess
 import sys
 import termios
+import time as clock
 
 PORT = "/dev/virtio-ports/org.buildsrht.agent"
 VERSION = 1
 HEADER = struct.Struct(">cI")
 CHUNK = 64 * 1024
 PIPE_HOLDS = 1024 * 1024
-RUN, WRITE, READ, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGDEHB")
+RUN, WRITE, READ, BECOME, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGIDEHB")
+HOST_KEYS = "/etc/ssh/ssh_host_*_key"
+RENEW_HOST_KEYS = "/usr/lib/buildsrht/renew-host-keys"
+# linux/random.h, linux/sockios.h, linux/if_arp.h
+RNDADDENTROPY = 0x40085203
+RNDRESEEDCRNG = 0x5207
+SIOCSIFHWADDR = 0x8924
+ETHERNET = 1
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 
 
@@ -70,13 +83,13 @@ class Port:
 
 def serve(port):
     """Answer requests until the build host hangs up."""
-    requests = {RUN: run, WRITE: write, READ: read, HELLO: hello}
+    requests = {RUN: run, WRITE: write, READ: read, BECOME: become_unlike, HELLO: hello}
     port.send_json(HELLO, nonce=None, version=VERSION)
     while True:
         kind, payload = port.receive()
         try:
             requests[kind](port, **json.loads(payload))
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
             port.send_json(END, error=describe(error))
 
 
@@ -217,6 +230,51 @@ def login_environment(account):
         "LANG": "C.UTF-8",
         "TERM": "xterm",
     }
+
+
+# --- identity -------------------------------------------------------------------------------------
+
+
+def become_unlike(port, name, machine_id, mac, entropy, time):
+    """Be a machine of one's own: many may continue the same snapshot, at any later time."""
+    reseed(bytes.fromhex(entropy))
+    clock.clock_settime(clock.CLOCK_REALTIME, time)
+    rename(name)
+    put("/etc/machine-id", machine_id + "\n")
+    change_address(mac)
+    if glob.glob(HOST_KEYS):
+        subprocess.run([RENEW_HOST_KEYS], check=True)
+    port.send_json(END)
+
+
+def reseed(entropy):
+    """Feed the kernel's random numbers, which two machines would otherwise share; random(4)."""
+    with open("/dev/random", "wb", buffering=0) as device:
+        bits = 8 * len(entropy)
+        header = struct.pack("ii", bits, len(entropy))
+        fcntl.ioctl(device, RNDADDENTROPY, header + entropy)
+        fcntl.ioctl(device, RNDRESEEDCRNG)
+
+
+def rename(name):
+    """The name that hosts(5) knows too, as sudo looks it up."""
+    with open("/etc/hosts") as file:
+        hosts = file.read()
+    put("/etc/hosts", hosts.replace(socket.gethostname(), name))
+    put("/etc/hostname", name + "\n")
+    socket.sethostname(name)
+
+
+def put(path, text):
+    with open(path, "w") as file:
+        file.write(text)
+
+
+def change_address(mac):
+    """Of the first network card; netdevice(7)."""
+    request = struct.pack("16sH6s8x", b"eth0", ETHERNET, bytes.fromhex(mac))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, SIOCSIFHWADDR, request)
 
 
 # --- files --------------------------------------------------------------------------------------

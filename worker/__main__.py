@@ -17,8 +17,11 @@ from buildsrht.backend import Backend, open_backend, open_redis
 from buildsrht.catalogue import Catalogue, Image, load
 from buildsrht.config import Config
 from buildsrht.errors import BuildsError, OperatorError
-from worker import images, janitor
-from worker.accelerator import choose_accelerator
+from worker import cgroups, images, janitor, templates
+from worker.machines import find_platform
+from worker.platforms import Platform
+
+log = logging.getLogger(__name__)
 
 
 @click.group()
@@ -39,6 +42,9 @@ def worker(count: int | None) -> None:
     config = settings.load()
     database.require_current(config)
     redis = _ready_redis(config)
+    cgroups.prepare()
+    if reason := cgroups.explain():
+        log.warning("%s", reason)
     sweep_once()
     run_pool(redis, count or config.worker.count)
 
@@ -91,11 +97,18 @@ def build(name: str, arch: str | None, refresh: bool) -> None:
         raise click.BadParameter(f"{wanted.name} is built for {', '.join(wanted.arches)}")
     if images.is_fresh(config, wanted, arch) and not refresh:
         click.echo(f"{wanted.name} ({arch}) is up to date.")
-        return
-    click.echo(f"Building {wanted.name} ({arch}); this takes about a minute.")
-    built = images.build(config, wanted, arch, refresh=refresh)
-    click.echo(f"Built {built.directory}; choosing an accelerator.")
-    click.echo(f"{wanted.name} ({arch}) will run on {choose_accelerator(config, built)}.")
+    else:
+        click.echo(f"Building {wanted.name} ({arch}); this takes about a minute.")
+        built = images.build(config, wanted, arch, refresh=refresh)
+        click.echo(f"Built {built.directory}.")
+    _make_ready(find_platform(config, wanted.name, arch))
+
+
+def _make_ready(platform: Platform) -> None:
+    """Do now what the first job would have to wait for."""
+    click.echo(f"{platform.image.name} will run on {platform.hardware.accelerator}.")
+    if platform.config.snapshots.enabled:
+        templates.require(platform, click.echo)
 
 
 @image.command("list")

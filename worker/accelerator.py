@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import platform
-import subprocess
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,10 +18,10 @@ from worker import vm
 from worker.directories import owned_directory
 from worker.errors import RunnerError
 from worker.images import BuiltImage
+from worker.qemu import KVM_DEVICE, MACHINES, Hardware
 
 log = logging.getLogger(__name__)
 
-KVM_DEVICE = Path("/dev/kvm")
 TRIAL_SECONDS = 60
 REMEMBERED = "accelerator.json"
 
@@ -45,20 +45,25 @@ def choose_accelerator(config: Config, image: BuiltImage, guard: vm.Guard = vm.n
     return accelerator
 
 
-def _circumstances(image: BuiltImage) -> list[str]:
+def _circumstances(image: BuiltImage) -> list[object]:
     """What a verdict depends on."""
-    binary = vm.MACHINES[image.arch].binary
-    version = subprocess.run(
-        [binary, "--version"], check=True, capture_output=True, text=True, timeout=20
-    )
-    return [version.stdout.splitlines()[0], platform.release(), image.arch]
+    return [*program_identity(MACHINES[image.arch].binary), platform.release(), image.arch]
+
+
+def program_identity(name: str) -> list[object]:
+    """Which build of a program it is, at the price of a look at its file. Asking QEMU for its
+    version takes as long as to restore a machine."""
+    path = os.path.realpath(shutil.which(name) or name)
+    stat = os.stat(path)
+    return [path, stat.st_size, stat.st_mtime_ns]
 
 
 def _kvm_boots(config: Config, image: BuiltImage, guard: vm.Guard) -> bool:
-    hardware = vm.Hardware("kvm", config.worker.memory, config.worker.cpus)
+    hardware = Hardware("kvm", config.worker.memory, config.worker.cpus)
     with owned_directory(config.worker.path / f"trial-{os.getpid()}") as directory:
         try:
-            with vm.boot(image, hardware, directory / "vm", timeout=TRIAL_SECONDS, guard=guard):
+            around = vm.Surroundings(directory / "vm", guard=guard)
+            with vm.boot(image, hardware, around, timeout=TRIAL_SECONDS):
                 log.info("KVM works here: a trial guest booted")
                 return True
         except RunnerError as error:

@@ -7,6 +7,7 @@ process, so that the janitor can tell a directory in use from one that was left 
 import fcntl
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from worker.processes import start_time
 OWNER = "owner"
 # Between making a directory and naming its owner.
 SETTLE_SECONDS = 60
+LOCK_SECONDS = 0.1
 
 
 @contextmanager
@@ -25,13 +27,18 @@ def owned_directory(path: Path) -> Iterator[Path]:
 
     An error leaves it behind: then what is in it may still be wanted, and the janitor decides.
     """
+    make_owned(path)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def make_owned(path: Path) -> None:
+    """Make a directory that says that it is ours; `is_in_use` for as long as we live."""
     # Nobody else on this host may read a job's disk and logs.
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.mkdir()
     pid = os.getpid()
     (path / OWNER).write_text(f"{pid} {start_time(pid)}\n")
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def is_in_use(path: Path) -> bool:
@@ -59,3 +66,25 @@ def locked(path: Path) -> Iterator[None]:
     with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def locked_patiently(path: Path, give_up: threading.Event) -> Iterator[bool]:
+    """As `locked`, for a wait that may be long; whether the lock was had before `give_up` was set.
+
+    The kernel's queue of waiters cannot be left but by a signal, so this asks again and again.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as lock:
+        while not (has_it := _try_to_lock(lock.fileno())):
+            if give_up.wait(LOCK_SECONDS):
+                break
+        yield has_it
+
+
+def _try_to_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

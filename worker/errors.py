@@ -4,6 +4,8 @@ RunnerError (of BuildsError)
 ├── GuestLost        the virtual machine is gone; carries why, as far as its console tells
 ├── BootTimeout      it never answered; carries the end of its console
 ├── GuestRefused     the guest's system refused a file: no such path, no space, a directory
+├── MonitorError     QEMU did not save or restore a machine
+├── SnapshotBroken   a saved machine is damaged, or does not come back to life
 └── ImageMissing     this build host has not built the image
 
 A job that meets one fails, and its log says the message.
@@ -27,6 +29,14 @@ class BootTimeout(RunnerError):
 
 class GuestRefused(RunnerError):
     """The guest answered, and the answer was no."""
+
+
+class MonitorError(RunnerError):
+    """QEMU refused or failed what its monitor was told, or is gone."""
+
+
+class SnapshotBroken(RunnerError):
+    """What was saved cannot be used; nothing but the time to make it anew is lost."""
 
 
 class ImageMissing(RunnerError):

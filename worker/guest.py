@@ -15,6 +15,8 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from worker.errors import BootTimeout, GuestLost, GuestRefused
@@ -24,7 +26,36 @@ HEADER = struct.Struct(">cI")
 FRAME_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
 REASON_CHARACTERS = 500
-RUN, WRITE, READ, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGDEHB")
+RUN, WRITE, READ, BECOME, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGIDEHB")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What no two machines may share, though they continue the same snapshot."""
+
+    name: str
+    machine_id: str
+    mac: str
+    entropy: bytes
+
+    @classmethod
+    def new(cls) -> "Identity":
+        return cls(
+            name=f"build-{secrets.token_hex(4)}",
+            machine_id=secrets.token_hex(16),
+            # Of the block that QEMU's guests use.
+            mac="525400" + secrets.token_hex(3),
+            entropy=secrets.token_bytes(64),
+        )
+
+
+@dataclass(frozen=True)
+class File:
+    """A small file to be made in a guest. A relative path starts at the user's home."""
+
+    path: str
+    data: bytes
+    mode: int = 0o644
 
 
 class Guest(Protocol):
@@ -50,6 +81,10 @@ class Guest(Protocol):
         """Make a file of `user`, and its directories. A relative path starts at their home.
         Raises GuestRefused."""
 
+    def write_files(self, files: Sequence[File], *, user: str = "build") -> None:
+        """Make several small files, in the time of one. Raises GuestRefused for the first that
+        cannot be made."""
+
     def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
         """The bytes of a regular file, at most `limit` of them. Raises GuestRefused, before the
         first byte, for one that is missing, larger, or no regular file."""
@@ -59,20 +94,25 @@ class AgentGuest:
     def __init__(self, channel: socket.socket):
         self._channel = channel
         self._answer: dict[str, Any] = {}
+        # Monotonic; a job's own commands may take as long as the job may.
+        self._deadline: float | None = None
 
     def wait_until_up(self, deadline: float) -> None:
         """Return once the agent answers; BootTimeout when `deadline` (monotonic) passes first."""
-        nonce = secrets.token_hex(8)
-        try:
-            self._send_json(HELLO, nonce=nonce)
-            while True:
-                self._channel.settimeout(max(deadline - time.monotonic(), 0.001))
-                kind, payload = self._receive()
-                if kind == HELLO and _fields(payload).get("nonce") == nonce:
-                    break
-        except TimeoutError as error:
-            raise BootTimeout("the guest did not answer in time") from error
-        self._channel.settimeout(None)
+        with self._before(deadline):
+            self._greet(self._send_greeting())
+
+    def become(self, identity: Identity, deadline: float) -> None:
+        """Make the guest a machine unlike any other, and set its clock.
+
+        May be called before the guest runs: what is asked waits for it. Raises BootTimeout when
+        `deadline` (monotonic) passes before it has answered, and GuestRefused.
+        """
+        with self._before(deadline):
+            nonce = self._send_greeting()
+            self._send_identity(identity)
+            self._greet(nonce)
+            self._await_nothing()
 
     def run(
         self,
@@ -98,8 +138,59 @@ class AgentGuest:
         for chunk in _chunks(data):
             self._send(DATA, chunk)
         self._send(END)
+        self._await_nothing()
+
+    def write_files(self, files: Sequence[File], *, user: str = "build") -> None:
+        # All questions first: the answers are too short to fill a buffer.
+        for file in files:
+            self._send_json(WRITE, path=file.path, user=user, mode=file.mode)
+            self._send(DATA, file.data)
+            self._send(END)
+        refusals = []
+        for _ in files:
+            try:
+                self._await_nothing()
+            except GuestRefused as refusal:
+                refusals.append(refusal)
+        if refusals:
+            raise refusals[0]
+
+    def _send_greeting(self) -> str:
+        nonce = secrets.token_hex(8)
+        self._send_json(HELLO, nonce=nonce)
+        return nonce
+
+    def _greet(self, nonce: str) -> None:
+        """Skip whatever was said before the answer to our greeting."""
+        while True:
+            kind, payload = self._receive()
+            if kind == HELLO and _fields(payload).get("nonce") == nonce:
+                return
+
+    def _send_identity(self, identity: Identity) -> None:
+        self._send_json(
+            BECOME,
+            name=identity.name,
+            machine_id=identity.machine_id,
+            mac=identity.mac,
+            entropy=identity.entropy.hex(),
+            time=time.time(),
+        )
+
+    @contextmanager
+    def _before(self, deadline: float) -> Iterator[None]:
+        self._deadline = deadline
+        try:
+            yield
+        except TimeoutError as error:
+            raise BootTimeout("the guest did not answer in time") from error
+        finally:
+            self._deadline = None
+            self._channel.settimeout(None)
+
+    def _await_nothing(self) -> None:
         for _ in self._data():
-            raise GuestLost("its agent answered a write with data")
+            raise GuestLost("its agent sent data that nobody asked for")
 
     def read(self, path: str, *, limit: int, user: str = "build") -> Iterator[bytes]:
         self._send_json(READ, path=path, user=user, limit=limit)
@@ -155,6 +246,8 @@ class AgentGuest:
     def _receive_exactly(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
+            if self._deadline is not None:
+                self._channel.settimeout(max(self._deadline - time.monotonic(), 0.001))
             try:
                 piece = self._channel.recv(length - len(data))
             except ConnectionError as error:

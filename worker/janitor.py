@@ -1,5 +1,6 @@
-"""What a crash left behind: on this host processes, overlays, runs and their logs; in the whole
-service expired leases, jobs that Redis forgot, artifacts whose time is over.
+"""What a crash left behind: on this host processes, overlays, half-made snapshots, runs and
+their logs; in the whole service expired leases, jobs that Redis forgot, artifacts whose time is
+over.
 
 The second owner of everything that must not leak. Each sweep looks at what is there, never at
 what it remembers, so it may be started, killed and started again at any time, on every host.
@@ -18,6 +19,8 @@ from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import artifacts, runs
+from worker import cgroups, pruning, snapshots
+from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
 from worker.logbook import seal_spool, spooled_logs
 
@@ -58,9 +61,22 @@ def sweep_host(backend: Backend) -> None:
     """
     path = backend.config.worker.path
     with locked(path.with_name(f"{path.name}.lock")):
-        for directory in sorted(path.iterdir()) if path.exists() else []:
-            if directory.is_dir() and not is_in_use(directory):
-                _try_to_clear_away(backend, directory)
+        homes = [path, *snapshots.homes(backend.config)]
+        for directory in [each for home in homes for each in _abandoned(home)]:
+            _try_to_clear_away(backend, directory)
+        for name in cgroups.remove_leftovers():
+            log.warning("removed the control group of %s, whose process is gone", name)
+        pruning.prune(backend.config)
+
+
+def _abandoned(home: Path) -> list[Path]:
+    """Whatever is being made or used in this directory, by a process that is gone."""
+    found = sorted(home.iterdir()) if home.exists() else []
+    return [
+        path
+        for path in found
+        if path.is_dir() and not snapshots.is_finished(path) and not is_in_use(path)
+    ]
 
 
 def _try_to_clear_away(backend: Backend, directory: Path) -> None:
@@ -99,8 +115,8 @@ def pids_naming(text: str) -> list[int]:
         if not entry.name.isdecimal() or int(entry.name) == os.getpid():
             continue
         try:
-            # Anybody may name our files; only what runs as we do can be ours.
-            if entry.stat().st_uid != os.getuid():
+            # Anybody may name our files.
+            if not is_ours(int(entry.name)):
                 continue
             command = (entry / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):

@@ -15,17 +15,18 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 
 from buildsrht import processes
 from buildsrht.config import Destination
+from worker.confinement import own_namespace
 from worker.errors import RunnerError
 
-GUEST_NETWORK = "10.0.3.0/24"
 RESOLVER = "10.0.2.3"
+STDERR = "stderr"
 START_SECONDS = 20
 STOP_SECONDS = 5
 
@@ -100,40 +101,56 @@ def _not_in_forbidden(addresses: Sequence[IPv4Address]) -> list[str]:
     )
 
 
+def said_by(directory: Path) -> str:
+    """What the command that ran with this directory has said on its stderr."""
+    try:
+        return (directory / STDERR).read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
 @contextmanager
 def isolated(
-    command: Sequence[str], directory: Path, allow: Sequence[Destination], pass_fds: Sequence[int]
+    command: Sequence[str],
+    directory: Path,
+    allow: Sequence[Destination],
+    pass_fds: Sequence[int],
+    adopt: Callable[[int], None],
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `command` in a new network namespace, connected and guarded, until the block ends.
 
-    Its stderr is kept in `directory`. Raises RunnerError when the namespace cannot be made.
+    Its stderr is kept in `directory`. `adopt` is told the pid of each process as soon as there is
+    one. Raises RunnerError when the namespace cannot be made.
     """
     rules_file = directory / "network.nft"
     rules_file.write_text(rules(allow, host_addresses()))
-    said = directory / "stderr"
+    said = directory / STDERR
     with _pipe() as (ready, tell_ready), said.open("wb") as stderr:
         process = processes.start(
             [
-                *("unshare", "--user", "--map-root-user", "--net", "--"),
+                *("unshare", *own_namespace(), "--net", "--"),
                 *processes.dies_with_us(signal.SIGKILL),
                 *("bash", "-c", ENTER, "bash", str(rules_file), str(tell_ready), *command),
             ],
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             pass_fds=[tell_ready, *pass_fds],
+            # Of our own variables some are secrets.
+            env={"PATH": os.environ["PATH"]},
         )
         try:
+            adopt(process.pid)
             # Not earlier: until the rules are in force the process may still be in the host's
             # namespace, and that is what slirp4netns would then configure.
             _await_word(ready, tell_ready, said)
-            with _attached(process.pid, directory):
+            with _attached(process.pid, directory, adopt):
                 yield process
         finally:
             processes.stop(process, signal.SIGKILL, STOP_SECONDS)
 
 
 @contextmanager
-def _attached(pid: int, directory: Path) -> Iterator[None]:
+def _attached(pid: int, directory: Path, adopt: Callable[[int], None]) -> Iterator[None]:
     """Carry traffic between the namespace of `pid` and the host for as long as the block runs."""
     said = directory / "slirp4netns"
     with _pipe() as (ready, tell_ready), said.open("wb") as output:
@@ -149,6 +166,7 @@ def _attached(pid: int, directory: Path) -> Iterator[None]:
             pass_fds=[tell_ready],
         )
         try:
+            adopt(process.pid)
             _await_word(ready, tell_ready, said)
             yield
         finally:

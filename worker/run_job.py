@@ -8,8 +8,8 @@ nothing of it left on this host. If this process is killed, worker.janitor does 
 
 import logging
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Protocol
 
@@ -20,12 +20,12 @@ from buildsrht.errors import BuildsError, Conflict
 from buildsrht.models import JobStatus
 from buildsrht.services import runs
 from buildsrht.services.runs import Run
-from worker import images, vm
-from worker.accelerator import choose_accelerator
+from worker import machines
 from worker.directories import owned_directory
 from worker.errors import GuestLost
 from worker.guest import Guest
 from worker.logbook import Logbook
+from worker.machines import Wanted
 from worker.patience import patiently
 from worker.processes import die_with_parent
 from worker.steps import STEPS, Build
@@ -45,45 +45,25 @@ class Machine(Protocol):
     @property
     def guest(self) -> Guest: ...
 
-    def kill(self) -> None: ...
+    @property
+    def has_packages(self) -> bool: ...
 
     def explain_loss(self) -> str: ...
 
 
-# A machine for a run, its files in a directory; the guard is told how to kill the machine as soon
-# as there is one, long before it is up.
-Boot = Callable[[Backend, Run, Path, vm.Guard], AbstractContextManager[Machine]]
+# A machine for a run; the guard is told how to kill it as soon as there is one, long before it is
+# up.
+Start = Callable[[Wanted], AbstractContextManager[Machine]]
 
 
 def run_job(job_id: int) -> None:
     """RQ's entry point."""
     die_with_parent()
     with closing(open_backend(settings.load())) as backend:
-        perform(backend, job_id, boot_image)
+        perform(backend, job_id, machines.start)
 
 
-@contextmanager
-def boot_image(backend: Backend, run: Run, directory: Path, guard: vm.Guard) -> Iterator[Machine]:
-    """The run's image on a fresh virtual machine, as this host is configured to make one."""
-    config = backend.config
-    image = images.require_built(config, run.image, run.arch)
-    hardware = vm.Hardware(
-        accelerator=choose_accelerator(config, image, guard),
-        memory=config.worker.memory,
-        cpus=config.worker.cpus,
-    )
-    with vm.boot(
-        image,
-        hardware,
-        directory / "vm",
-        allow=config.network.allow,
-        timeout=config.worker.boot_timeout,
-        guard=guard,
-    ) as machine:
-        yield machine
-
-
-def perform(backend: Backend, job_id: int, boot: Boot) -> None:
+def perform(backend: Backend, job_id: int, start: Start) -> None:
     """Run a job if it is still to be had. Its fate is in the database, never in an exception."""
     run = runs.claim(backend, job_id, backend.config.worker.name)
     if run is None:
@@ -92,7 +72,7 @@ def perform(backend: Backend, job_id: int, boot: Boot) -> None:
     directory = backend.config.worker.path / run_name(run)
     with Watch(backend, run, deadline) as watch:
         with owned_directory(directory), closing(Logbook(backend, job_id, directory)) as logbook:
-            status = _attempt(backend, run, watch, logbook, boot, directory)
+            status = _attempt(backend, run, watch, logbook, start, directory)
         if watch.interruption != Interruption.LOST:
             _finish(backend, run, status)
 
@@ -110,15 +90,11 @@ def _finish(backend: Backend, run: Run, status: JobStatus) -> None:
 
 
 def _attempt(
-    backend: Backend, run: Run, watch: Watch, logbook: Logbook, boot: Boot, directory: Path
+    backend: Backend, run: Run, watch: Watch, logbook: Logbook, start: Start, directory: Path
 ) -> JobStatus:
     """Do the job's steps; returns how it ended, and has said so in its log."""
-    logbook.say(f"Job {run.job_id} on {run.runner}: starting {run.image} ({run.arch}).")
-    started = time.monotonic()
     try:
-        with boot(backend, run, directory, watch.kills) as machine:
-            logbook.say(f"The machine is up after {time.monotonic() - started:.1f} s.")
-            _do_steps(backend, run, watch, logbook, machine)
+        _do_job(backend, run, watch, logbook, start, directory)
     except BuildsError as error:
         if watch.interruption:
             logbook.say(f"\n{watch.interruption.value}")
@@ -133,14 +109,26 @@ def _attempt(
     return JobStatus.SUCCESS
 
 
-def _do_steps(backend: Backend, run: Run, watch: Watch, logbook: Logbook, machine: Machine) -> None:
-    build = Build(backend, run, manifests.parse(run.manifest), machine.guest, logbook)
-    try:
-        for step in STEPS:
-            watch.check()
-            step(build)
-    except GuestLost as error:
-        if watch.interruption:
-            raise Interrupted(watch.interruption.value) from error
-        reason = str(error) or machine.explain_loss()
-        raise GuestLost(f"The machine was lost: {reason}.") from error
+def _do_job(
+    backend: Backend, run: Run, watch: Watch, logbook: Logbook, start: Start, directory: Path
+) -> None:
+    logbook.say(f"Job {run.job_id} on {run.runner}: starting {run.image} ({run.arch}).")
+    manifest = manifests.parse(run.manifest)
+    wanted = Wanted(backend.config, run.image, run.arch, manifest, directory, logbook, watch.kills)
+    begun = time.monotonic()
+    with start(wanted) as machine:
+        logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
+        build = Build(backend, run, manifest, machine.guest, machine.has_packages, logbook)
+        try:
+            _do_steps(build, watch)
+        except GuestLost as error:
+            if watch.interruption:
+                raise Interrupted(watch.interruption.value) from error
+            reason = str(error) or machine.explain_loss()
+            raise GuestLost(f"The machine was lost: {reason}.") from error
+
+
+def _do_steps(build: Build, watch: Watch) -> None:
+    for step in STEPS:
+        watch.check()
+        step(build)

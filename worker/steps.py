@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from buildsrht.backend import Backend
-from buildsrht.errors import BuildsError
 from buildsrht.manifest import Manifest, Source
 from buildsrht.models import TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.runs import Run
+from worker import packages
 from worker.environment import (
     BUILD_ENVIRONMENT,
     COMPLETE,
@@ -22,13 +22,10 @@ from worker.environment import (
     task_script,
 )
 from worker.errors import GuestRefused
-from worker.guest import Guest
+from worker.guest import File, Guest
 from worker.logbook import Logbook
+from worker.packages import JobFailed, how_it_ended, require_success
 from worker.patience import patiently
-
-# Every image brings these two; see docs/images.md.
-ADD_REPOSITORY = "/usr/lib/buildsrht/add-repository"
-INSTALL = "/usr/lib/buildsrht/install"
 
 # url, directory, ref. A ref that a plain clone does not bring, such as refs/pull/1/head, is asked
 # for by name.
@@ -54,10 +51,6 @@ fi
 CLONE = {"git": CLONE_GIT, "hg": CLONE_HG}
 
 
-class JobFailed(BuildsError):
-    """The job did not succeed, and nobody but its manifest or its tasks is to blame."""
-
-
 @dataclass(frozen=True)
 class Build:
     """Everything that a step may use."""
@@ -66,6 +59,8 @@ class Build:
     run: Run
     manifest: Manifest
     guest: Guest
+    # Whether the guest comes from a layer, with the manifest's repositories and packages.
+    has_packages: bool
     logbook: Logbook
 
 
@@ -86,50 +81,41 @@ def announce(build: Build) -> None:
         build.logbook.say(f"Not acted on by this version: {', '.join(idle)}.")
 
 
-def send_tasks(build: Build) -> None:
-    for task in build.manifest.tasks:
-        build.guest.write(f"{TASKS}/{task.name}", task_script(task).encode(), mode=0o755)
+def send_files(build: Build) -> None:
+    """Each task's script, and what every one of them reads first."""
+    files = [
+        File(f"{TASKS}/{task.name}", task_script(task).encode(), mode=0o755)
+        for task in build.manifest.tasks
+    ]
+    build.guest.write_files([*files, File(BUILD_ENVIRONMENT, _environment(build).encode())])
 
 
-def send_environment(build: Build) -> None:
+def _environment(build: Build) -> str:
     origin = build.backend.config.web.origin
     always = {
         "CI_NAME": "sourcehut",
         "JOB_ID": str(build.run.job_id),
         "JOB_URL": f"{origin}/~{build.run.owner}/job/{build.run.job_id}",
     }
-    text = build_environment(build.manifest, always)
-    build.guest.write(BUILD_ENVIRONMENT, text.encode())
+    return build_environment(build.manifest, always)
 
 
-def add_repositories(build: Build) -> None:
-    for name, specification in build.manifest.repositories.items():
-        build.logbook.say(f"Adding repository {name}.")
-        _require_success(build, "root", [ADD_REPOSITORY, name, specification], f"repository {name}")
-
-
-def install_packages(build: Build) -> None:
-    packages = build.manifest.packages
-    if packages:
-        build.logbook.say(f"Installing {', '.join(packages)}.")
-        _require_success(build, "root", [INSTALL, *packages], "packages")
+def prepare_packages(build: Build) -> None:
+    if not build.has_packages:
+        packages.add_repositories(build.guest, build.manifest, build.logbook)
+        packages.install_packages(build.guest, build.manifest, build.logbook)
 
 
 def clone_sources(build: Build) -> None:
     for source in build.manifest.sources:
         build.logbook.say(f"Cloning into {source.directory}.")
-        _require_success(build, "build", _clone_command(source), f"source {source.directory}")
+        what = f"source {source.directory}"
+        require_success(build.guest, build.logbook, "build", _clone_command(source), what)
 
 
 def _clone_command(source: Source) -> list[str]:
     arguments = [source.url, source.directory, source.ref or ""]
     return ["bash", "-c", CLONE[source.scm], "clone", *arguments]
-
-
-def _require_success(build: Build, user: str, argv: list[str], what: str) -> None:
-    status = build.guest.run(argv, build.logbook.write, user=user)
-    if status != 0:
-        raise JobFailed(f"{what}: {_ended(status)}")
 
 
 def run_tasks(build: Build) -> None:
@@ -150,7 +136,7 @@ def _run_task(build: Build, name: str) -> None:
     build.logbook.end_task()
     _move_task(build, name, TaskStatus.SUCCESS if status == 0 else TaskStatus.FAILED)
     if status != 0:
-        raise JobFailed(f"task {name}: {_ended(status)}")
+        raise JobFailed(f"task {name}: {how_it_ended(status)}")
 
 
 def _move_task(build: Build, name: str, to: TaskStatus) -> None:
@@ -177,16 +163,10 @@ def collect_artifacts(build: Build) -> None:
         build.logbook.say(f"Kept artifact {path}: {kept.size} bytes, SHA-256 {kept.sha256.hex()}.")
 
 
-def _ended(status: int) -> str:
-    return f"exit status {status}" if status >= 0 else f"ended by signal {-status}"
-
-
 STEPS: tuple[Callable[[Build], None], ...] = (
     announce,
-    send_tasks,
-    send_environment,
-    add_repositories,
-    install_packages,
+    send_files,
+    prepare_packages,
     clone_sources,
     run_tasks,
     collect_artifacts,

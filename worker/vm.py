@@ -1,14 +1,18 @@
 """One QEMU process: the throwaway virtual machine that one job runs in.
 
-A VM belongs to one job and never outlives it: `boot()` is the only way to get one, and leaving
-its block destroys the guest, its disk overlay and its network, however the block ended. Should
-the work horse be killed, the kernel kills QEMU with it, and the janitor removes the directory.
+A VM belongs to one job and never outlives it: `boot()` and `clone()` are the only ways to get
+one, and leaving their block destroys the guest, its disk and its network, however the block ended.
+Should the work horse be killed, the kernel kills QEMU with it, and the janitor removes the
+directory.
+
+`boot()` starts an image from cold; `clone()` continues a snapshot of one, which takes a hundredth
+of the time. Either way the guest answers, and is unlike any other, when it is handed over.
 
 Knows nothing of manifests, the database or HTTP, nor what the guest is told to do.
 """
 
 import contextlib
-import secrets
+import os
 import shutil
 import socket
 import subprocess
@@ -20,16 +24,30 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from buildsrht.config import Destination
-from worker import network
-from worker.errors import BootTimeout, GuestLost
-from worker.guest import AgentGuest
+from worker import network, qemu
+from worker.cgroups import Limits, limited
+from worker.confinement import confined
+from worker.errors import BootTimeout, GuestLost, GuestRefused, MonitorError, SnapshotBroken
+from worker.guest import AgentGuest, Identity
 from worker.images import BuiltImage
+from worker.monitor import Monitor
+from worker.qemu import Hardware
+from worker.snapshots import Snapshot
+from worker.sparse import copy_sparsely
 
-AGENT_PORT = "org.buildsrht.agent"
 START_SECONDS = 20
 # After the channel broke: how long QEMU may take to end, so that we can say why.
 END_SECONDS = 5
+# A snapshot that does not answer by then is taken for broken; most do in a tenth of a second.
+RESTORE_SECONDS = 30
 CONSOLE_BYTES = 64 * 1024
+# An overlay's own tables, on top of what it holds.
+OVERLAY_EXTRA = 2**28
+# What QEMU itself may use beside the guest's memory; under emulation up to 1 GiB is for translated
+# code.
+MEMORY_EXTRA = 3 * 2**29
+# QEMU's threads and the network's process.
+PROCESSES = 256
 # How a guest's kernel says goodbye on its console.
 LAST_WORDS = (
     (b"Kernel panic", "its kernel panicked"),
@@ -48,43 +66,55 @@ def no_guard(kill: Callable[[], None]) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What QEMU needs to know of a processor family."""
-
-    binary: str
-    options: tuple[str, ...]
-
-
-MACHINES = {
-    # q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times.
-    "amd64": Machine("qemu-system-x86_64", ("-machine", "q35")),
-}
-ACCELERATORS = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
-}
+def was_stopped(guard: Guard) -> bool:
+    """Whether whoever may end the machine has done so."""
+    stopped = threading.Event()
+    with guard(stopped.set):
+        return stopped.is_set()
 
 
 @dataclass(frozen=True)
-class Hardware:
-    """The size of a VM, and what makes it run. Memory in bytes."""
+class Surroundings:
+    """Where a machine is kept, whom it may talk to, and who may end it."""
 
-    accelerator: str
-    memory: int
-    cpus: int
+    directory: Path
+    allow: Sequence[Destination] = ()
+    guard: Guard = no_guard
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a machine starts from. `disks` are as in qemu.Parts, the last one its own."""
+
+    disks: Sequence[Path]
+    memory: Path | None = None
+    shares_memory: bool = False
+    is_continued: bool = False
 
 
 class Vm:
     """A running guest. `kill` may be called from any thread, any number of times."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], channel: socket.socket, console: "Console"
+        self,
+        process: subprocess.Popen[bytes],
+        directory: Path,
+        files: _Files,
+        channel: socket.socket,
+        console: "Console",
+        monitor: Monitor,
     ):
         self._process = process
+        self._directory = directory
+        self._files = files
         self._channel = channel
         self._console = console
+        self.monitor = monitor
         self.guest = AgentGuest(channel)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     def kill(self) -> None:
         """Destroy the machine now. Whoever waits for its answer gets GuestLost."""
@@ -92,6 +122,24 @@ class Vm:
         # QEMU may take a moment to die; whoever waits shall not.
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
+
+    def save(self, directory: Path, lower_disks: Sequence[Path]) -> None:
+        """Stop the machine for good and leave in `directory` what a snapshot consists of.
+
+        Only for one that was started to be saved. `lower_disks` are those of the snapshot that it
+        continued, if it did. Raises MonitorError.
+        """
+        state = directory / "state"
+        with _opened(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
+            self.monitor.save(file)
+        # From here on nobody writes to them any more.
+        self._process.kill()
+        self._process.wait(END_SECONDS)
+        assert self._files.memory, "this machine was not started to be saved"
+        self._files.memory.rename(directory / "memory")
+        for number, disk in enumerate([*lower_disks, self._files.disks[-1]], 1):
+            os.link(disk, directory / f"disk-{number}.qcow2")
+        _make_overlay(self._files.disks[0], directory / "empty.qcow2")
 
     def explain_loss(self) -> str:
         """Why the machine is gone, for the log of its job."""
@@ -103,7 +151,11 @@ class Vm:
         for words, meaning in LAST_WORDS:
             if words in said:
                 return meaning
-        return f"QEMU ended with status {status}"
+        return f"QEMU ended with status {status}. {self._last_error()}".rstrip()
+
+    def _last_error(self) -> str:
+        lines = network.said_by(self._directory).splitlines()
+        return lines[-1] if lines else ""
 
     @property
     def console(self) -> str:
@@ -114,22 +166,26 @@ class Vm:
 def boot(
     image: BuiltImage,
     hardware: Hardware,
-    directory: Path,
+    around: Surroundings,
     *,
-    allow: Sequence[Destination] = (),
     timeout: float,
-    guard: Guard = no_guard,
+    to_be_saved: bool = False,
 ) -> Iterator[Vm]:
-    """A VM of `image` that answers, kept in `directory` until the block ends.
+    """A VM of `image` that answers.
 
-    `guard` is entered as soon as there is a process to kill. A boot that does not succeed within
+    The guard is entered as soon as there is a process to kill. A boot that does not succeed within
     `timeout` seconds is tried once more, because under emulation one in many hangs; after that it
     raises BootTimeout.
     """
 
     def attempt(stack: ExitStack) -> Vm:
-        vm = stack.enter_context(_started(image, hardware, directory, allow))
-        stack.enter_context(guard(vm.kill))
+        directory = stack.enter_context(_fresh_directory(around.directory))
+        files = _Files(
+            disks=[image.disk, _make_overlay(image.disk, directory / "overlay.qcow2")],
+            memory=_make_memory(directory, hardware.memory) if to_be_saved else None,
+            shares_memory=to_be_saved,
+        )
+        vm = stack.enter_context(_started(image, hardware, files, around))
         _wait_until_up(vm, image, time.monotonic() + timeout)
         return vm
 
@@ -144,8 +200,8 @@ def boot(
 
 def _wait_until_up(vm: Vm, image: BuiltImage, deadline: float) -> None:
     try:
-        vm.guest.wait_until_up(deadline)
-    except (BootTimeout, GuestLost) as error:
+        vm.guest.become(Identity.new(), deadline)
+    except (BootTimeout, GuestLost, GuestRefused) as error:
         reason = str(error) or vm.explain_loss()
         console = vm.console.strip()
         raise BootTimeout(
@@ -154,74 +210,154 @@ def _wait_until_up(vm: Vm, image: BuiltImage, deadline: float) -> None:
 
 
 @contextmanager
-def _started(
-    image: BuiltImage, hardware: Hardware, directory: Path, allow: Sequence[Destination]
+def clone(
+    snapshot: Snapshot,
+    image: BuiltImage,
+    hardware: Hardware,
+    around: Surroundings,
+    *,
+    to_be_saved: bool = False,
 ) -> Iterator[Vm]:
+    """A VM that continues `snapshot`, which was made of that very image and hardware.
+
+    Raises SnapshotBroken when it does not come back to life.
+    """
     with ExitStack() as stack:
-        stack.enter_context(_fresh_directory(directory))
-        overlay = _make_overlay(image.disk, directory)
-        channel, channel_end = _socket_pair(stack)
-        console, console_end = _socket_pair(stack)
-        far_ends = [channel_end.fileno(), console_end.fileno()]
-        command = qemu_command(image, hardware, overlay, *far_ends)
-        process = stack.enter_context(network.isolated(command, directory, allow, far_ends))
-        # Only QEMU holds the far ends from here on, so its death closes them.
-        channel_end.close()
-        console_end.close()
-        yield Vm(process, channel, Console(console))
+        directory = stack.enter_context(_fresh_directory(around.directory))
+        try:
+            files = _clone_files(snapshot, image, directory, to_be_saved)
+            vm = stack.enter_context(_started(image, hardware, files, around))
+            _wake(vm, snapshot)
+        except (FileNotFoundError, MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
+            reason = str(error) or "its machine ended at once"
+            raise SnapshotBroken(f"snapshot {snapshot.key}: {reason}") from error
+        snapshot.note_use()
+        yield vm
+
+
+def _clone_files(
+    snapshot: Snapshot, image: BuiltImage, directory: Path, to_be_saved: bool
+) -> _Files:
+    overlay = Path(shutil.copy(snapshot.empty_disk, directory / "overlay.qcow2"))
+    memory = snapshot.memory
+    if to_be_saved:
+        memory = directory / "memory"
+        copy_sparsely(snapshot.memory, memory)
+        _open_to_confined(memory)
+    return _Files(
+        disks=[image.disk, *snapshot.disks, overlay],
+        memory=memory,
+        shares_memory=to_be_saved,
+        is_continued=True,
+    )
+
+
+def _wake(vm: Vm, snapshot: Snapshot) -> None:
+    with _opened(snapshot.state, os.O_RDONLY) as file:
+        vm.monitor.restore(file)
+    vm.guest.become(Identity.new(), time.monotonic() + RESTORE_SECONDS)
 
 
 @contextmanager
-def _fresh_directory(directory: Path) -> Iterator[None]:
+def _started(
+    image: BuiltImage, hardware: Hardware, files: _Files, around: Surroundings
+) -> Iterator[Vm]:
+    with ExitStack() as stack, ExitStack() as theirs:
+        channel, channel_end = _socket_pair(stack, theirs)
+        console, console_end = _socket_pair(stack, theirs)
+        monitor, monitor_end = _socket_pair(stack, theirs)
+        parts = qemu.Parts(
+            name=str(around.directory),
+            kernel=theirs.enter_context(_opened(image.kernel, os.O_RDONLY)),
+            initrd=theirs.enter_context(_opened(image.initrd, os.O_RDONLY)),
+            cmdline=image.cmdline,
+            disks=[
+                *(theirs.enter_context(_opened(disk, os.O_RDONLY)) for disk in files.disks[:-1]),
+                theirs.enter_context(_opened(files.disks[-1], os.O_RDWR)),
+            ],
+            agent=channel_end.fileno(),
+            console=console_end.fileno(),
+            monitor=monitor_end.fileno(),
+            memory=_memory(files, theirs),
+            incoming=files.is_continued,
+        )
+        command = qemu.command(image.arch, hardware, parts)
+        command = confined(
+            command,
+            file_size=image.disk.stat().st_size + OVERLAY_EXTRA,
+            device=qemu.KVM_DEVICE if hardware.accelerator == "kvm" else None,
+        )
+        # Around all the rest: when it ends, nothing is left in it.
+        group = stack.enter_context(limited(around.directory.parent.name, _limits(hardware)))
+        process = stack.enter_context(
+            network.isolated(command, around.directory, around.allow, parts.descriptors, group.add)
+        )
+        # Only QEMU holds the far ends from here on, so its death closes them.
+        theirs.close()
+        connected = stack.enter_context(contextlib.closing(Monitor(monitor)))
+        vm = Vm(process, around.directory, files, channel, Console(console), connected)
+        stack.enter_context(around.guard(vm.kill))
+        yield vm
+
+
+def _limits(hardware: Hardware) -> Limits:
+    return Limits(hardware.memory + MEMORY_EXTRA, hardware.cpus, PROCESSES)
+
+
+def _memory(files: _Files, stack: ExitStack) -> qemu.Memory | None:
+    if files.memory is None:
+        return None
+    return qemu.Memory(stack.enter_context(_opened(files.memory, os.O_RDONLY)), files.shares_memory)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    descriptor = os.open(path, flags | os.O_CLOEXEC, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _fresh_directory(directory: Path) -> Iterator[Path]:
     directory.mkdir(parents=True)
     try:
-        yield
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _make_overlay(disk: Path, directory: Path) -> Path:
-    overlay = directory / "overlay.qcow2"
+def _make_memory(directory: Path, size: int) -> Path:
+    path = directory / "memory"
+    with path.open("wb") as file:
+        file.truncate(size)
+    _open_to_confined(path)
+    return path
+
+
+def _open_to_confined(memory: Path) -> None:
+    """QEMU opens its memory itself, to write, also where it maps it privately. It is handed the
+    file; nobody else finds it, as the directories above are closed to all but us."""
+    memory.chmod(0o666)
+
+
+def _make_overlay(disk: Path, overlay: Path) -> Path:
+    """An empty disk of the same size. What it lies over, only qemu.command() says."""
+    size = disk.stat().st_size
     subprocess.run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", str(disk), str(overlay)],
+        ["qemu-img", "create", "-q", "-f", "qcow2", str(overlay), str(size)],
         check=True,
         timeout=START_SECONDS,
     )
     return overlay
 
 
-def _socket_pair(stack: ExitStack) -> tuple[socket.socket, socket.socket]:
+def _socket_pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
     """Connected from the start and without a name in the file system, so nothing can be late,
     taken by somebody else, or left behind."""
-    ours, theirs = socket.socketpair()
-    return stack.enter_context(ours), stack.enter_context(theirs)
-
-
-def qemu_command(
-    image: BuiltImage, hardware: Hardware, overlay: Path, channel_fd: int, console_fd: int
-) -> list[str]:
-    machine = MACHINES[image.arch]
-    mac = "52:54:00:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
-    return [
-        machine.binary,
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
-        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
-        *machine.options,
-        *ACCELERATORS[hardware.accelerator],
-        *("-smp", str(hardware.cpus), "-m", f"{hardware.memory // 2**20}M"),
-        *("-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", image.cmdline),
-        # Nothing of an overlay is worth keeping, so no write waits for the host's disk.
-        "-drive",
-        f"id=root,file={overlay},format=qcow2,if=none,cache=unsafe,discard=unmap",
-        *("-device", "virtio-blk-pci,drive=root"),
-        *("-netdev", f"user,id=net,net={network.GUEST_NETWORK},ipv6=off"),
-        *("-device", f"virtio-net-pci,netdev=net,mac={mac},romfile="),
-        *("-device", "virtio-rng-pci"),
-        *("-device", "virtio-serial-pci"),
-        *("-chardev", f"socket,id=agent,fd={channel_fd}"),
-        *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
-        *("-chardev", f"socket,id=console,fd={console_fd}", "-serial", "chardev:console"),
-    ]
+    near, far = socket.socketpair()
+    return ours.enter_context(near), theirs.enter_context(far)
 
 
 class Console:

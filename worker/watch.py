@@ -85,16 +85,19 @@ class Watch:
 
     @contextmanager
     def kills(self, kill: Callable[[], None]) -> Iterator[None]:
-        """Within the block an interruption calls `kill`; one that came earlier does so now."""
+        """Within the block an interruption calls `kill`; one that came earlier does so now.
+
+        A block within a block takes its place until it ends.
+        """
         with self._lock:
-            self._kill = kill
+            outer, self._kill = self._kill, kill
             if self.interruption:
                 kill()
         try:
             yield
         finally:
             with self._lock:
-                self._kill = None
+                self._kill = outer
 
     def check(self) -> None:
         """Raise Interrupted if the run has been stopped."""

@@ -195,6 +195,7 @@ _MANIFEST = Keys(
         "environment": map_of(string_of(_variable_name), _variable),
         "secrets": list_of(string_of(_secret)),
         "oauth": string_of(_oauth),
+        "layers": Value.boolean,
         "shell": Value.boolean,
         "artifacts": list_of(string_of(_artifact), limit=8, unique=Unique("name", basename)),
         "tasks": list_of(_task, limit=256, unique=Unique("name", attrgetter("name"))),

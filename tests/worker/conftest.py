@@ -8,9 +8,10 @@ import pytest
 from buildsrht import config as settings
 from buildsrht.config import Config
 from tests.worker.fakes import fake_machine
-from worker import images, network, vm
-from worker.accelerator import choose_accelerator
+from worker import network, templates, vm
 from worker.guest import Guest
+from worker.machines import find_platform
+from worker.platforms import Platform
 
 IMAGE = "debian/trixie"
 # In a guest.
@@ -33,22 +34,23 @@ def replace_in(config: Config, section: str, **changes) -> Config:
 
 
 @pytest.fixture(scope="session")
-def hardware(host_config) -> vm.Hardware:
-    image = images.require_built(host_config, IMAGE, "amd64")
-    worker = host_config.worker
-    return vm.Hardware(choose_accelerator(host_config, image), worker.memory, worker.cpus)
+def platform(host_config) -> Platform:
+    """The image that most tests use, on this host."""
+    return find_platform(host_config, IMAGE, "amd64")
 
 
 @pytest.fixture(scope="session")
-def boot_real(host_config, hardware, tmp_path_factory):
-    """Boots a real machine: `with boot_real("debian/trixie") as machine`."""
+def boot_real(host_config, tmp_path_factory):
+    """A real machine, as jobs get one: `with boot_real("debian/trixie") as machine`."""
 
-    def boot(name: str = IMAGE, **options):
-        image = images.require_built(host_config, name, "amd64")
-        directory = tmp_path_factory.mktemp("machine") / "vm"
-        return vm.boot(image, hardware, directory, timeout=BOOT_SECONDS, **options)
+    def start(name: str = IMAGE, **options):
+        wanted = find_platform(host_config, name, "amd64")
+        template = templates.require(wanted, print)
+        assert template, "there is no template"
+        around = vm.Surroundings(tmp_path_factory.mktemp("machine") / "vm", **options)
+        return vm.clone(template, wanted.image, wanted.hardware, around)
 
-    return boot
+    return start
 
 
 @pytest.fixture(scope="session")

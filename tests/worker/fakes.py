@@ -1,6 +1,6 @@
 """A machine that costs nothing: the real agent on this host, in a directory of its own.
 
-`fake_boot` stands where `worker.run_job.boot_image` does. tests/worker/test_guest.py holds its
+`fake_boot` stands where `worker.machines.start` does. tests/worker/test_guest.py holds its
 guest to the contract of the real one.
 """
 
@@ -23,6 +23,8 @@ START_SECONDS = 20
 
 
 class FakeMachine:
+    has_packages = False
+
     def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, home: Path):
         self.guest = AgentGuest(channel)
         self.home = home
@@ -62,8 +64,8 @@ def fake_machine(directory: Path) -> Iterator[FakeMachine]:
 
 
 @contextmanager
-def fake_boot(backend, run, directory, guard):
-    with fake_machine(directory / "vm") as machine, guard(machine.kill):
+def fake_boot(wanted):
+    with fake_machine(wanted.directory / "vm") as machine, wanted.guard(machine.kill):
         yield machine
 
 

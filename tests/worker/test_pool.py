@@ -23,10 +23,10 @@ from rq.serializers import JSONSerializer
 from buildsrht import config, queue
 from buildsrht.backend import open_redis
 from tests.worker.fakes import fake_boot
-from worker import run_job
+from worker import machines
 from worker.pool import JobWorker
 
-run_job.boot_image = fake_boot
+machines.start = fake_boot
 redis = open_redis(config.load().redis.url)
 JobWorker([queue.NAME], connection=redis, serializer=JSONSerializer).work(burst=True)
 """
@@ -37,11 +37,11 @@ import logging
 from buildsrht import config
 from buildsrht.backend import open_redis
 from tests.worker.fakes import fake_boot
-from worker import run_job
+from worker import machines
 from worker.pool import run_pool
 
 logging.basicConfig(format="%(message)s")
-run_job.boot_image = fake_boot
+machines.start = fake_boot
 run_pool(open_redis(config.load().redis.url), 2)
 """
 

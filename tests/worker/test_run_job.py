@@ -23,8 +23,8 @@ from tests.worker.outcome import (
     sealed_logs,
 )
 from tests.worker.repositories import git, make_repository
-from worker import steps
-from worker.run_job import boot_image, perform
+from worker import machines, steps
+from worker.run_job import perform
 
 MIB = 1024 * 1024
 
@@ -336,12 +336,12 @@ def test_a_cancel_while_a_task_runs_takes_effect_within_two_seconds(backend, mak
 
 
 @contextmanager
-def boot_that_never_ends(backend, run, directory, guard):
+def boot_that_never_ends(wanted):
     """A machine that hangs in its kernel: only killing it ends the wait."""
     from worker.errors import BootTimeout
 
     killed = threading.Event()
-    with guard(killed.set):
+    with wanted.guard(killed.set):
         assert killed.wait(30)
         raise BootTimeout("it was killed while it booted")
     yield
@@ -462,6 +462,6 @@ def test_an_error_that_nobody_foresaw_fails_the_job_without_showing_its_insides(
 def test_an_image_that_is_not_built_here_fails_the_job_and_says_what_the_operator_can_do(
     run_manifest,
 ):
-    outcome = run_manifest(boot=boot_image)
+    outcome = run_manifest(boot=machines.start)
     assert outcome.status == JobStatus.FAILED
     assert "buildsrht image build debian/trixie" in outcome.setup_log

@@ -13,11 +13,12 @@ import pytest
 
 from buildsrht import processes
 from buildsrht.config import destinations
-from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
+from tests.worker.conftest import FIRST_MIRROR, own_addresses
 from worker import vm
 from worker.errors import BootTimeout, GuestLost
-from worker.images import BuiltImage, require_built
+from worker.images import BuiltImage
 from worker.janitor import pids_naming
+from worker.vm import Surroundings
 
 pytestmark = pytest.mark.vm
 
@@ -147,24 +148,22 @@ def test_a_guest_that_ends_by_itself_is_noticed_within_ten_seconds(boot_real, sc
         assert time.monotonic() - begin < 10
 
 
-def test_leaving_the_block_leaves_no_process_and_no_file(host_config, hardware, tmp_path):
+def test_leaving_the_block_leaves_no_process_and_no_file(platform, tmp_path):
     directory = tmp_path / "vm"
     with pytest.raises(BootTimeout):
-        boot_and_kill(host_config, hardware, directory, after_seconds=0.5)
+        boot_and_kill(platform, directory, after_seconds=0.5)
     assert pids_naming(str(directory)) == []
     assert not directory.exists()
 
 
-def test_a_machine_that_is_killed_while_it_boots_is_gone_within_two_seconds(
-    host_config, hardware, tmp_path
-):
+def test_a_machine_that_is_killed_while_it_boots_is_gone_within_two_seconds(platform, tmp_path):
     begin = time.monotonic()
     with pytest.raises(BootTimeout):
-        boot_and_kill(host_config, hardware, tmp_path / "vm", after_seconds=0)
+        boot_and_kill(platform, tmp_path / "vm", after_seconds=0)
     assert time.monotonic() - begin < 2
 
 
-def boot_and_kill(host_config, hardware, directory, after_seconds):
+def boot_and_kill(platform, directory, after_seconds):
     """Both attempts at a boot, each killed soon after its process has started."""
 
     @contextmanager
@@ -174,15 +173,13 @@ def boot_and_kill(host_config, hardware, directory, after_seconds):
         yield
         timer.join()
 
-    image = require_built(host_config, IMAGE, "amd64")
-    with vm.boot(image, hardware, directory, timeout=60, guard=guard):
+    around = Surroundings(directory, guard=guard)
+    with vm.boot(platform.image, platform.hardware, around, timeout=60):
         pass
 
 
-def test_an_image_without_a_system_fails_with_the_end_of_its_console(
-    hardware, host_config, tmp_path
-):
-    good = require_built(host_config, IMAGE, "amd64")
+def test_an_image_without_a_system_fails_with_the_end_of_its_console(platform, tmp_path):
+    good = platform.image
     broken = tmp_path / "image"
     broken.mkdir()
     for name in ("kernel", "initrd"):
@@ -195,12 +192,12 @@ def test_an_image_without_a_system_fails_with_the_end_of_its_console(
     image = BuiltImage("broken", "amd64", broken)
     with (
         pytest.raises(BootTimeout, match="Kernel panic"),
-        vm.boot(image, hardware, tmp_path / "vm", timeout=120),
+        vm.boot(image, platform.hardware, Surroundings(tmp_path / "vm"), timeout=120),
     ):
         pass
 
 
-def test_a_machine_does_not_outlive_a_process_that_is_killed(host_config, tmp_path):
+def test_a_machine_does_not_outlive_a_process_that_is_killed(tmp_path):
     """As RQ kills a work horse: SIGKILL, so that nothing of ours gets to run."""
     program = textwrap.dedent(
         """
@@ -209,14 +206,15 @@ def test_a_machine_does_not_outlive_a_process_that_is_killed(host_config, tmp_pa
         from buildsrht import config
         from worker import vm
         from worker.images import require_built
+        from worker.qemu import Hardware
 
         image = require_built(config.load(), "debian/trixie", "amd64")
-        hardware = vm.Hardware("tcg", 2**29, 1)
         class Guard:
             def __init__(self, kill): print("started", flush=True)
             def __enter__(self): pass
             def __exit__(self, *exc): pass
-        with vm.boot(image, hardware, Path(sys.argv[1]), timeout=120, guard=Guard):
+        around = vm.Surroundings(Path(sys.argv[1]), guard=Guard)
+        with vm.boot(image, Hardware("tcg", 2**29, 1), around, timeout=120):
             pass
         """
     )

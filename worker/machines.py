@@ -1,0 +1,108 @@
+"""The machine for one run: from a package layer, else from a template, else booted cold.
+
+Every way leads to the same: a guest of the image that nobody used before. What does not work is
+said in one line of the job's log, and the next way is taken.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsrht.config import Config
+from buildsrht.manifest import Manifest
+from worker import images, layers, snapshots, templates, vm
+from worker.accelerator import choose_accelerator
+from worker.errors import SnapshotBroken
+from worker.guest import Guest
+from worker.logbook import Logbook
+from worker.platforms import Platform
+from worker.qemu import Hardware
+from worker.snapshots import Snapshot
+from worker.vm import Guard, Surroundings, Vm
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants, where its files may be, and who may end it while it starts and runs."""
+
+    config: Config
+    image: str
+    arch: str
+    manifest: Manifest
+    directory: Path
+    logbook: Logbook
+    guard: Guard
+
+
+@dataclass(frozen=True)
+class Started:
+    """A machine, and whether the manifest's packages are in it already."""
+
+    vm: Vm
+    has_packages: bool
+
+    @property
+    def guest(self) -> Guest:
+        return self.vm.guest
+
+    def explain_loss(self) -> str:
+        return self.vm.explain_loss()
+
+
+@contextmanager
+def start(wanted: Wanted) -> Iterator[Started]:
+    platform = find_platform(wanted.config, wanted.image, wanted.arch, wanted.guard)
+    around = Surroundings(wanted.directory / "vm", wanted.config.network.allow, wanted.guard)
+    with ExitStack() as stack:
+        yield _continue(stack, platform, wanted, around) or _boot(stack, platform, around)
+
+
+def find_platform(config: Config, image: str, arch: str, guard: Guard = vm.no_guard) -> Platform:
+    """The image on this host. Raises ImageMissing."""
+    built = images.require_built(config, image, arch)
+    accelerator = choose_accelerator(config, built, guard)
+    return Platform(config, built, Hardware(accelerator, config.worker.memory, config.worker.cpus))
+
+
+def _continue(
+    stack: ExitStack, platform: Platform, wanted: Wanted, around: Surroundings
+) -> Started | None:
+    """A machine that continues a snapshot, if there is one that can be continued."""
+    if not platform.config.snapshots.enabled:
+        return None
+    logbook = wanted.logbook
+    template = templates.require(platform, logbook.say, wanted.guard)
+    if template is None:
+        return None
+    if layers.are_wanted(platform, wanted.manifest):
+        layer = layers.require(platform, template, wanted.manifest, logbook, wanted.guard)
+        if layer and (machine := _clone(stack, layer, platform, wanted, around)):
+            return Started(machine, has_packages=True)
+    machine = _clone(stack, template, platform, wanted, around)
+    return Started(machine, has_packages=False) if machine else None
+
+
+def _clone(
+    stack: ExitStack,
+    snapshot: Snapshot,
+    platform: Platform,
+    wanted: Wanted,
+    around: Surroundings,
+) -> Vm | None:
+    try:
+        return stack.enter_context(vm.clone(snapshot, platform.image, platform.hardware, around))
+    except SnapshotBroken as error:
+        if vm.was_stopped(wanted.guard):
+            raise
+        wanted.logbook.say(f"{error}. The next job makes it anew.")
+        snapshots.drop(snapshot.directory.parent, snapshot.key)
+        return None
+
+
+def _boot(stack: ExitStack, platform: Platform, around: Surroundings) -> Started:
+    timeout = platform.config.worker.boot_timeout
+    machine = stack.enter_context(
+        vm.boot(platform.image, platform.hardware, around, timeout=timeout)
+    )
+    return Started(machine, has_packages=False)

@@ -1,0 +1,156 @@
+"""QEMU's command line for one machine, from what the machine is made of.
+
+Whatever is used as a file comes as an open descriptor, so that QEMU needs no right to any path of
+this host. The same machine description boots an image, and continues a saved machine: QEMU
+accepts a saved state only into the very same devices.
+
+Pure: starts nothing, opens nothing. The options are QEMU's own, see qemu-system(1).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+AGENT_PORT = "org.buildsrht.agent"
+GUEST_NETWORK = "10.0.3.0/24"
+# Until the guest takes its own.
+MAC = "52:54:00:00:00:01"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What QEMU needs to know of a processor family."""
+
+    binary: str
+    options: tuple[str, ...]
+
+
+MACHINES = {
+    # q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times.
+    "amd64": Machine("qemu-system-x86_64", ("-machine", "q35")),
+}
+KVM_DEVICE = Path("/dev/kvm")
+ACCELERATORS = {
+    "kvm": ("-accel", "kvm", "-cpu", "host"),
+    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
+}
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The size of a VM, and what makes it run. Memory in bytes."""
+
+    accelerator: str
+    memory: int
+    cpus: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A file that holds the guest's memory. What the guest writes goes to the file if it is
+    shared, else it stays with this guest."""
+
+    file: int
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything of a machine that is a file or a connection: open descriptors of ours.
+
+    `disks` begin with the raw one of the image; each of the others is qcow2, over the one before;
+    the last is the one that is written to.
+    """
+
+    name: str
+    kernel: int
+    initrd: int
+    cmdline: str
+    disks: Sequence[int]
+    agent: int
+    console: int
+    monitor: int
+    memory: Memory | None = None
+    # Wait for a saved state instead of booting.
+    incoming: bool = False
+
+    @property
+    def descriptors(self) -> list[int]:
+        sockets = [self.agent, self.console, self.monitor]
+        memory = [self.memory.file] if self.memory else []
+        return [self.kernel, self.initrd, *self.disks, *sockets, *memory]
+
+
+def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
+    machine = MACHINES[arch]
+    return [
+        # By its name the janitor knows whose it is.
+        *(machine.binary, "-name", _escaped(parts.name)),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
+        *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
+        *machine.options,
+        *ACCELERATORS[hardware.accelerator],
+        *("-smp", str(hardware.cpus), "-m", f"{hardware.memory // 2**20}M"),
+        *_memory(hardware, parts.memory),
+        # Opening these names opens the descriptor's file anew, which then starts at its beginning.
+        *("-kernel", f"/proc/self/fd/{parts.kernel}"),
+        *("-initrd", f"/proc/self/fd/{parts.initrd}"),
+        *("-append", parts.cmdline),
+        *_disks(parts.disks),
+        *("-netdev", f"user,id=net,net={GUEST_NETWORK},ipv6=off"),
+        *("-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile="),
+        *("-device", "virtio-rng-pci"),
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=agent,fd={parts.agent}"),
+        *("-device", f"virtserialport,chardev=agent,name={AGENT_PORT}"),
+        *("-chardev", f"socket,id=console,fd={parts.console}", "-serial", "chardev:console"),
+        *("-chardev", f"socket,id=monitor,fd={parts.monitor}"),
+        *("-mon", "chardev=monitor,mode=control"),
+        *(("-incoming", "defer") if parts.incoming else ()),
+    ]
+
+
+def _escaped(text: str) -> str:
+    """In QEMU's options a comma ends a value."""
+    return text.replace(",", ",,")
+
+
+def _memory(hardware: Hardware, memory: Memory | None) -> list[str]:
+    if memory is None:
+        return []
+    share = "on" if memory.shared else "off"
+    path = f"/proc/self/fd/{memory.file}"
+    backend = f"memory-backend-file,id=ram,size={hardware.memory},mem-path={path},share={share}"
+    return ["-object", backend, "-machine", "memory-backend=ram"]
+
+
+def _disks(descriptors: Sequence[int]) -> list[str]:
+    options = []
+    for position, descriptor in enumerate(descriptors):
+        is_top = position == len(descriptors) - 1
+        file = {
+            "driver": "file",
+            "node-name": f"file{position}",
+            "filename": f"/dev/fdset/{position}",
+            "read-only": not is_top,
+            # Nothing of a machine's own disk is worth keeping, so no write waits for the host's.
+            "cache": {"no-flush": True},
+            "discard": "unmap",
+        }
+        node: dict[str, object] = {
+            "driver": "qcow2" if position else "raw",
+            "node-name": f"disk{position}",
+            "file": f"file{position}",
+            "read-only": not is_top,
+            "cache": {"no-flush": True},
+            "discard": "unmap",
+        }
+        if position:
+            node["backing"] = f"disk{position - 1}"
+        options += ["-add-fd", f"fd={descriptor},set={position}"]
+        options += ["-blockdev", json.dumps(file), "-blockdev", json.dumps(node)]
+    # A host without space shows as a failed write in the guest. The default, a guest that stands
+    # still until somebody makes room, would hang until its time limit.
+    top = f"disk{len(descriptors) - 1}"
+    return [*options, "-device", f"virtio-blk-pci,drive={top},werror=report,rerror=report"]
