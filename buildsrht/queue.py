@@ -31,14 +31,16 @@ class JobQueue:
         )
 
     def enqueue(self, job_id: int) -> None:
-        self._queue.enqueue(
+        # A batch of one: RQ sends a batch in one transaction, and a single entry in two.
+        entry = Queue.prepare_data(
             RUN_JOB,
-            job_id,
+            (job_id,),
             job_id=_name(job_id),
             description=f"job {job_id}",
             result_ttl=0,
             failure_ttl=0,
         )
+        self._queue.enqueue_many([entry])
 
     def discard(self, job_id: int) -> None:
         """Take a job out again, if it is still waiting here."""
