@@ -4,14 +4,17 @@ Every process makes one of these at its start and passes it to the services. Aft
 child makes its own: neither database connections nor the storage's threads survive one.
 """
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import psycopg2
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 from buildsrht import catalogue
@@ -53,16 +56,28 @@ def open_redis(url: str) -> Redis:
     )
 
 
+def _refuse_hung_up(connection: psycopg2.extensions.connection, *_: object) -> None:
+    """Have the pool open a new connection in place of one that its server has closed.
+
+    Between transactions a server says nothing until it goes away. So there is no need to ask it
+    each time, which is what SQLAlchemy's `pool_pre_ping` does.
+    """
+    arrived = select.poll()
+    arrived.register(connection, select.POLLIN)
+    if arrived.poll(0):
+        raise DisconnectionError("the server has closed this connection")
+
+
 def open_backend(config: Config) -> Backend:
     engine = create_engine(
         config.database.url,
         pool_size=config.web.threads,
-        pool_pre_ping=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=30s",
         },
     )
+    event.listen(engine, "checkout", _refuse_hung_up)
     redis = open_redis(config.redis.url)
     storage = Storage(config.storage.path)
     return Backend(
