@@ -22,7 +22,6 @@ of an answer, when the guest's init system stops the agent, because it is shutti
 
 import errno
 import fcntl
-import glob
 import json
 import os
 import pty
@@ -42,7 +41,7 @@ HEADER = struct.Struct(">cI")
 CHUNK = 64 * 1024
 PIPE_HOLDS = 1024 * 1024
 RUN, WRITE, READ, BECOME, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGIDEHB")
-HOST_KEYS = "/etc/ssh/ssh_host_*_key"
+SSH = "/etc/ssh"
 RENEW_HOST_KEYS = "/usr/lib/buildsrht/renew-host-keys"
 # linux/random.h, linux/sockios.h, linux/if_arp.h
 RNDADDENTROPY = 0x40085203
@@ -233,48 +232,71 @@ def login_environment(account):
 
 
 # --- identity -------------------------------------------------------------------------------------
+#
+# Every job waits for this, and an emulated processor runs each line for the first time: bytes and
+# system calls, no text layer, no patterns.
 
 
 def become_unlike(port, name, machine_id, mac, entropy, time):
     """Be a machine of one's own: many may continue the same snapshot, at any later time."""
     reseed(bytes.fromhex(entropy))
     clock.clock_settime(clock.CLOCK_REALTIME, time)
-    rename(name)
-    put("/etc/machine-id", machine_id + "\n")
-    change_address(mac)
-    if glob.glob(HOST_KEYS):
+    rename(name.encode())
+    put("/etc/machine-id", machine_id.encode() + b"\n")
+    change_address(bytes.fromhex(mac))
+    if has_host_keys():
         subprocess.run([RENEW_HOST_KEYS], check=True)
     port.send_json(END)
 
 
 def reseed(entropy):
     """Feed the kernel's random numbers, which two machines would otherwise share; random(4)."""
-    with open("/dev/random", "wb", buffering=0) as device:
-        bits = 8 * len(entropy)
-        header = struct.pack("ii", bits, len(entropy))
+    device = os.open("/dev/random", os.O_WRONLY)
+    try:
+        header = struct.pack("ii", 8 * len(entropy), len(entropy))
         fcntl.ioctl(device, RNDADDENTROPY, header + entropy)
         fcntl.ioctl(device, RNDRESEEDCRNG)
+    finally:
+        os.close(device)
 
 
 def rename(name):
     """The name that hosts(5) knows too, as sudo looks it up."""
-    with open("/etc/hosts") as file:
-        hosts = file.read()
-    put("/etc/hosts", hosts.replace(socket.gethostname(), name))
-    put("/etc/hostname", name + "\n")
+    hosts = get("/etc/hosts")
+    put("/etc/hosts", hosts.replace(socket.gethostname().encode(), name))
+    put("/etc/hostname", name + b"\n")
     socket.sethostname(name)
 
 
-def put(path, text):
-    with open(path, "w") as file:
-        file.write(text)
+def get(path):
+    """What is in a small file."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(file, CHUNK)
+    finally:
+        os.close(file)
+
+
+def put(path, data):
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(file, data)
+    finally:
+        os.close(file)
 
 
 def change_address(mac):
     """Of the first network card; netdevice(7)."""
-    request = struct.pack("16sH6s8x", b"eth0", ETHERNET, bytes.fromhex(mac))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    request = struct.pack("16sH6s8x", b"eth0", ETHERNET, mac)
+    any_socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
         fcntl.ioctl(any_socket, SIOCSIFHWADDR, request)
+    finally:
+        any_socket.close()
+
+
+def has_host_keys():
+    return os.path.isdir(SSH) and any(name.startswith("ssh_host_") for name in os.listdir(SSH))
 
 
 # --- files --------------------------------------------------------------------------------------
