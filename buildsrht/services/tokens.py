@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
@@ -19,6 +19,9 @@ IMPLIED = {"jobs:write": "jobs:read"}
 # A prefix lets people, and scanners of leaked secrets, see what a token is for.
 PREFIX = "bsrht_"
 DEFAULT_DAYS = 365
+
+# Almost every request begins with it, so it is built once.
+FIND_TOKEN = select(Token).where(Token.hash == bindparam("digest"))
 
 
 def create_token(
@@ -57,7 +60,7 @@ def create_token(
 
 def find_token(session: Session, text: str) -> Token | None:
     """The token with this text, whether it is still good or not."""
-    return session.scalar(select(Token).where(Token.hash == _hash(text)))
+    return session.scalar(FIND_TOKEN, {"digest": _hash(text)})
 
 
 def revoke_token(backend: Backend, text: str) -> None:
