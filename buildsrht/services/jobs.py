@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -30,6 +30,10 @@ TAG = re.compile(r"[a-z0-9._-]+")
 TAG_CHARACTERS = 128
 TAGS = 16
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
+
+INSERT_PENDING = insert(Job).returning(Job)
+INSERT_QUEUED = INSERT_PENDING.values(queued=func.now())
+INSERT_TASKS = insert(Task).returning(Task, sort_by_parameter_order=True)
 
 
 class BuildPlan(NamedTuple):
@@ -139,10 +143,7 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
             repeated = _find_repeated(session, owner, submission)
             if repeated:
                 return repeated
-            job = _new_job(owner, submission)
-            session.add(job)
-            session.flush()
-            session.refresh(job)
+            job = _store(session, owner, submission)
     except IntegrityError:
         # Two submits with one idempotency key raced, and the constraint picked the other.
         with backend.transaction() as session:
@@ -170,26 +171,39 @@ def _find_repeated(session: Session, owner: User, submission: Submission) -> Job
     return job
 
 
-def _new_job(owner: User, submission: Submission) -> Job:
+def _store(session: Session, owner: User, submission: Submission) -> Job:
+    """Insert a job and its tasks, and return them with what the database filled in.
+
+    Two plain statements, each of which answers with its rows: the ORM's own way takes more than
+    twice the processor time, and that is what bounds how many submissions a second are accepted.
+    """
+    connection = session.connection()
+    insert_job = INSERT_QUEUED if submission.execute else INSERT_PENDING
+    job = connection.execute(insert_job, _job_row(owner, submission)).one()
+    tasks = [
+        {"job_id": job.id, "position": position, "name": task.name, "status": TaskStatus.PENDING}
+        for position, task in enumerate(submission.plan.manifest.tasks)
+    ]
+    # Given no rows at all, SQLAlchemy would insert one of nothing but defaults.
+    stored = connection.execute(INSERT_TASKS, tasks) if tasks else ()
+    return Job(**job._mapping, owner=owner, tasks=[Task(**task._mapping) for task in stored])
+
+
+def _job_row(owner: User, submission: Submission) -> dict[str, Any]:
     plan = submission.plan
-    return Job(
-        owner_id=owner.id,
-        manifest=plan.text,
-        image=plan.image.name,
-        arch=plan.arch,
-        note=submission.note,
-        tags=list(submission.tags),
-        visibility=submission.visibility,
-        secrets=submission.secrets,
-        status=JobStatus.QUEUED if submission.execute else JobStatus.PENDING,
-        queued=func.now() if submission.execute else None,
-        idempotency_key=submission.idempotency_key,
-        idempotency_hash=submission.hash if submission.idempotency_key else None,
-        tasks=[
-            Task(position=position, name=task.name, status=TaskStatus.PENDING)
-            for position, task in enumerate(plan.manifest.tasks)
-        ],
-    )
+    return {
+        "owner_id": owner.id,
+        "manifest": plan.text,
+        "image": plan.image.name,
+        "arch": plan.arch,
+        "note": submission.note,
+        "tags": list(submission.tags),
+        "visibility": submission.visibility,
+        "secrets": submission.secrets,
+        "status": JobStatus.QUEUED if submission.execute else JobStatus.PENDING,
+        "idempotency_key": submission.idempotency_key,
+        "idempotency_hash": submission.hash if submission.idempotency_key else None,
+    }
 
 
 def enqueue(backend: Backend, job_id: int) -> None:

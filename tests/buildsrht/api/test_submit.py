@@ -59,6 +59,28 @@ def test_the_answer_is_compact_json_on_one_line(submit):
     assert response.text.endswith("}\n")
 
 
+def test_what_is_answered_is_what_was_stored(submit, client_of, owner):
+    job = submit(note="*hello*", tags=["hello", "main"], visibility="private").json
+
+    assert client_of(owner).get("/api/jobs/1").json == job
+
+
+def test_tasks_are_kept_in_the_order_of_the_manifest(submit, fetch):
+    names = [f"task-{number}" for number in range(256)]
+    tasks = "".join(f"- {name}: make\n" for name in names)
+
+    job = submit(manifest=f"image: debian/trixie\ntasks:\n{tasks}").json
+
+    assert [task["name"] for task in job["tasks"]] == names
+    assert [task.name for task in fetch(1).tasks] == names
+
+
+def test_a_job_for_its_shell_alone_has_no_tasks(submit, fetch):
+    job = submit(manifest="image: debian/trixie\nshell: true\n").json
+
+    assert (job["tasks"], fetch(1).tasks) == ([], [])
+
+
 def test_times_are_utc_with_an_explicit_offset(submit):
     assert submit().json["created"][19:] == "+00:00"
 
