@@ -133,9 +133,11 @@ def all_in(home: Path) -> list[Snapshot]:
 def _read(directory: Path) -> Snapshot:
     try:
         made = json.loads((directory / MADE).read_text())
-        return Snapshot(directory, made)
     except (OSError, ValueError) as error:
         raise SnapshotBroken(f"snapshot {directory.name} has no description: {error}") from error
+    if not (isinstance(made, dict) and isinstance(made.get("seal"), dict) and "at" in made):
+        raise SnapshotBroken(f"snapshot {directory.name} has no description, but something else")
+    return Snapshot(directory, made)
 
 
 @contextmanager
