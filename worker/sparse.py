@@ -12,9 +12,12 @@ def copy_sparsely(source: Path, target: Path) -> None:
         writer.truncate(size)
         for start, end in data_ranges(reader.fileno(), size):
             while start < end:
-                start += os.copy_file_range(
+                copied = os.copy_file_range(
                     reader.fileno(), writer.fileno(), end - start, start, start
                 )
+                if copied == 0:
+                    raise OSError(errno.EIO, "It shrank while it was copied", str(source))
+                start += copied
 
 
 def data_ranges(file: int, size: int) -> Iterator[tuple[int, int]]:
