@@ -54,6 +54,12 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number(text: str) -> int:
+    if not re.fullmatch(r"0|[1-9][0-9]*", text):
+        raise ValueError("expected a whole number")
+    return int(text)
+
+
 def port_number(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise ValueError("expected a port between 1 and 65535")
@@ -179,6 +185,7 @@ class Snapshots:
     enabled: bool = option(yes_or_no, "yes")
     path: Path = option(Path, "%(var)s/snapshots")
     size: int = option(size, "20GiB")
+    spares: int = option(number, "2")
     layers: bool = option(yes_or_no, "yes")
     layer_lifetime: int = option(duration, "24h")
 

@@ -49,6 +49,14 @@ def worker(count: int | None) -> None:
     run_pool(redis, count or config.worker.count)
 
 
+@main.command(hidden=True)
+def stock() -> None:
+    """Keep machines ready for jobs; `worker` starts this."""
+    from worker.stock import keep_stock
+
+    keep_stock(settings.load())
+
+
 @main.command("janitor")
 @click.option("--once", is_flag=True, help="Look once at this host, and end.")
 def run_janitor(once: bool) -> None:

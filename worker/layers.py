@@ -112,6 +112,7 @@ def _build(
             # As old as its oldest package.
             "at": time.time() if base is template else base.made_at,
             "seconds": time.monotonic() - begun,
+            **platform.facts,
             "template": template.key,
             "repositories": _repositories(manifest),
             "packages": sorted(set(manifest.packages)),

@@ -1,4 +1,5 @@
-"""The machine for one run: from a package layer, else from a template, else booted cold.
+"""The machine for one run: from a package layer, else from a template, else booted cold. Of a layer
+or a template there may be a spare.
 
 Every way leads to the same: a guest of the image that nobody used before. What does not work is
 said in one line of the job's log, and the next way is taken.
@@ -19,6 +20,7 @@ from worker.logbook import Logbook
 from worker.platforms import Platform
 from worker.qemu import Hardware
 from worker.snapshots import Snapshot
+from worker.spares import Borrowed, borrow
 from worker.vm import Guard, Surroundings, Vm
 
 
@@ -39,7 +41,7 @@ class Wanted:
 class Started:
     """A machine, and whether the manifest's packages are in it already."""
 
-    vm: Vm
+    vm: Vm | Borrowed
     has_packages: bool
 
     @property
@@ -89,9 +91,14 @@ def _clone(
     platform: Platform,
     wanted: Wanted,
     around: Surroundings,
-) -> Vm | None:
+) -> Vm | Borrowed | None:
     try:
-        return stack.enter_context(vm.clone(snapshot, platform.image, platform.hardware, around))
+        spare = stack.enter_context(borrow(wanted.config, snapshot, wanted.guard))
+        machine = spare or stack.enter_context(
+            vm.clone(snapshot, platform.image, platform.hardware, around)
+        )
+        snapshot.note_use()
+        return machine
     except SnapshotBroken as error:
         if vm.was_stopped(wanted.guard):
             raise

@@ -40,6 +40,15 @@ class Monitor:
             self._qmp.cmd("migrate", uri="fd:state")
             self._await_completion()
 
+    def stop(self) -> None:
+        """Let the guest's processors stand still."""
+        with self._talking("stop the machine"):
+            self._qmp.cmd("stop")
+
+    def resume(self) -> None:
+        with self._talking("resume the machine"):
+            self._qmp.cmd("cont")
+
     def restore(self, file: int) -> None:
         """Load a state from the open file into a machine that waits for one, and let it run."""
         with self._talking("restore the machine"):

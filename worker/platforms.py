@@ -49,6 +49,16 @@ class Platform:
         ]
         return digest(facts)
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What a snapshot notes about where it belongs."""
+        return {
+            "image": self.image.name,
+            "arch": self.image.arch,
+            "built": str(self.image.directory),
+            "platform": self.key,
+        }
+
 
 def digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]

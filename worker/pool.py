@@ -6,10 +6,12 @@ not be there in the work horse, which would wait for them for ever.
 """
 
 import logging
+import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from redis import Redis
@@ -20,7 +22,7 @@ from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
 from buildsrht import config as settings
-from buildsrht import queue
+from buildsrht import processes, queue
 from buildsrht.config import Config
 
 # Imported before the fork, so that each work horse starts with it loaded.
@@ -30,7 +32,9 @@ from worker.processes import die_with_parent
 
 log = logging.getLogger(__name__)
 
+PROGRAM = (sys.executable, "-P", "-m", "worker")
 SWEEP_SECONDS = 60
+STOP_SECONDS = 30
 # How old a look at the disk may be when a job is taken.
 LOOK_SECONDS = 2
 
@@ -79,7 +83,7 @@ def sweep_once() -> None:
 
     What it does not manage, the janitor does a few seconds later.
     """
-    command = [sys.executable, "-P", "-m", "worker", "janitor", "--once"]
+    command = [*PROGRAM, "janitor", "--once"]
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, timeout=SWEEP_SECONDS, check=True)
     except subprocess.SubprocessError as error:
@@ -114,5 +118,21 @@ class JobPool(WorkerPool):
 def run_pool(redis: Redis, count: int) -> None:
     """Run `count` workers until SIGTERM or SIGINT; jobs that run are finished first, and a second
     signal ends them."""
-    pool = JobPool(settings.load(), redis, count)
-    pool.start(logging_level=logging.getLevelName(logging.WARNING))
+    config = settings.load()
+    pool = JobPool(config, redis, count)
+    with _stock(config):
+        pool.start(logging_level=logging.getLevelName(logging.WARNING))
+
+
+@contextmanager
+def _stock(config: Config) -> Iterator[None]:
+    """The process that keeps spares, for as long as there are workers to use them."""
+    if not (config.snapshots.enabled and config.snapshots.spares):
+        yield
+        return
+    command = [*processes.dies_with_us(signal.SIGKILL), *PROGRAM, "stock"]
+    process = processes.start(command)
+    try:
+        yield
+    finally:
+        processes.stop(process, signal.SIGTERM, STOP_SECONDS)

@@ -35,9 +35,10 @@ def _all(config: Config) -> list[Snapshot]:
 
 
 def is_over(snapshot: Snapshot, config: Config) -> bool:
-    if "image" in snapshot.made:
-        return not Path(snapshot.made["image"]).exists()
-    return time.time() > snapshot.made_at + config.snapshots.layer_lifetime
+    if not Path(snapshot.made["built"]).exists():
+        return True
+    is_layer = "packages" in snapshot.made
+    return is_layer and time.time() > snapshot.made_at + config.snapshots.layer_lifetime
 
 
 def _missing(config: Config) -> int:

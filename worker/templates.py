@@ -80,7 +80,7 @@ def build(platform: Platform, guard: Guard = vm.no_guard) -> Snapshot:
         ) as machine:
             settle(machine.guest)
             machine.save(directory, lower_disks=[])
-        made = {"at": time.time(), "image": str(platform.image.directory)}
+        made = {"at": time.time(), **platform.facts}
         _try_out(platform, Snapshot(directory, made), guard)
         return snapshots.publish(directory, home, key, made)
 

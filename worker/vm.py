@@ -107,7 +107,7 @@ class Vm:
         self._process = process
         self._directory = directory
         self._files = files
-        self._channel = channel
+        self.channel = channel
         self._console = console
         self.monitor = monitor
         self.guest = AgentGuest(channel)
@@ -121,7 +121,7 @@ class Vm:
         self._process.kill()
         # QEMU may take a moment to die; whoever waits shall not.
         with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
+            self.channel.shutdown(socket.SHUT_RDWR)
 
     def save(self, directory: Path, lower_disks: Sequence[Path]) -> None:
         """Stop the machine for good and leave in `directory` what a snapshot consists of.
@@ -231,7 +231,6 @@ def clone(
         except (FileNotFoundError, MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
             reason = str(error) or "its machine ended at once"
             raise SnapshotBroken(f"snapshot {snapshot.key}: {reason}") from error
-        snapshot.note_use()
         yield vm
 
 

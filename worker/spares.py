@@ -1,0 +1,182 @@
+"""A spare: a machine that was continued from a snapshot before any job asked for it.
+
+It has run one command, so that an emulated processor has translated what every job runs, and was
+stopped: it takes up some memory and no processor time. Its keeper, a process of its own, lends it
+to one run and destroys it when that run gives it back or dies.
+
+    keeper:  <work>/spare-<id>-<pid>/socket  ◀── connect ──  run
+                    the guest's channel      ─── a file descriptor ──▶
+                    why was it lost?         ◀── "?" ──
+                    gone, with all its files ─── end of file ──▶
+
+The run makes it unlike any other before it is used, as with every clone.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from buildsrht.config import Config
+from worker import vm
+from worker.directories import owned_directory
+from worker.errors import RunnerError
+from worker.guest import AgentGuest, Identity
+from worker.platforms import Platform
+from worker.processes import die_with_parent
+from worker.snapshots import Snapshot
+from worker.vm import Guard, Surroundings, Vm
+
+log = logging.getLogger(__name__)
+
+SOCKET = "socket"
+LENT = "lent"
+BORROW_SECONDS = 2
+RETURN_SECONDS = 10
+
+
+def spare_id(snapshot: Snapshot) -> str:
+    """A layer that was made anew has the key of the old one."""
+    return f"{snapshot.key}-{snapshot.made_at:.0f}"
+
+
+def directory_of(config: Config, snapshot: Snapshot, keeper: int) -> Path:
+    return config.worker.path / f"spare-{spare_id(snapshot)}-{keeper}"
+
+
+# --- the keeper -----------------------------------------------------------------------------------
+
+
+def keep(platform: Platform, snapshot: Snapshot) -> None:
+    """Make one spare, lend it once, and return when it is gone. For a process of its own, which
+    SIGTERM ends unless the spare is lent."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    die_with_parent()
+    config = platform.config
+    path = directory_of(config, snapshot, os.getpid())
+    with ExitStack() as outermost, owned_directory(path) as directory:
+        around = Surroundings(directory / "vm", config.network.allow)
+        with vm.clone(snapshot, platform.image, platform.hardware, around) as machine:
+            _warm_up(machine)
+            borrower = outermost.enter_context(_await_borrower(directory))
+            _lend(machine, borrower)
+        # Closing this tells the borrower that nothing is left.
+
+
+def _warm_up(machine: Vm) -> None:
+    machine.guest.run(["bash", "-c", "true"], lambda _: None, terminal=True)
+    machine.monitor.stop()
+
+
+def _await_borrower(directory: Path) -> socket.socket:
+    with socket.socket(socket.AF_UNIX) as listener, _short_path(directory) as path:
+        listener.bind(f"{path}/{SOCKET}")
+        listener.listen(1)
+        borrower, _ = listener.accept()
+        # It is promised now, and SIGTERM comes too late.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        (directory / SOCKET).unlink()
+        (directory / LENT).touch()
+        return borrower
+
+
+def _lend(machine: Vm, borrower: socket.socket) -> None:
+    machine.monitor.resume()
+    with contextlib.suppress(ConnectionError):
+        socket.send_fds(borrower, [b"!"], [machine.channel.fileno()])
+        while borrower.recv(1):
+            borrower.sendall(machine.explain_loss().encode() + b"\n")
+
+
+@contextmanager
+def _short_path(directory: Path) -> Iterator[str]:
+    """A name of the directory that fits into a socket's address, however deep it is."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+# --- the run --------------------------------------------------------------------------------------
+
+
+class Borrowed:
+    """A spare that is ours now. `kill` may be called from any thread, any number of times."""
+
+    def __init__(self, channel: socket.socket, keeper: socket.socket):
+        self.guest = AgentGuest(channel)
+        self._channel = channel
+        self._keeper = keeper
+
+    def kill(self) -> None:
+        """Have it destroyed now. Whoever waits for its answer gets GuestLost."""
+        for line, how in ((self._keeper, socket.SHUT_WR), (self._channel, socket.SHUT_RDWR)):
+            with contextlib.suppress(OSError):
+                line.shutdown(how)
+
+    def explain_loss(self) -> str:
+        try:
+            self._keeper.settimeout(RETURN_SECONDS)
+            self._keeper.sendall(b"?")
+            with self._keeper.makefile() as answers:
+                return answers.readline().strip() or "its keeper was killed"
+        except OSError:
+            return "its keeper was killed"
+
+    def await_end(self) -> None:
+        """Return when nothing of it is left on this host, or after some seconds."""
+        self.kill()
+        with contextlib.suppress(OSError):
+            self._keeper.settimeout(RETURN_SECONDS)
+            while self._keeper.recv(1024):
+                pass
+
+
+@contextmanager
+def borrow(config: Config, snapshot: Snapshot, guard: Guard) -> Iterator[Borrowed | None]:
+    """A spare of that snapshot, for as long as the block runs; None if none is ready."""
+    with ExitStack() as stack:
+        for directory in config.worker.path.glob(f"spare-{spare_id(snapshot)}-*"):
+            with ExitStack() as attempt:
+                spare = _try_to_borrow(attempt, directory, guard)
+                if spare:
+                    stack.enter_context(attempt.pop_all())
+                    break
+        else:
+            spare = None
+        yield spare
+
+
+def _try_to_borrow(stack: ExitStack, directory: Path, guard: Guard) -> Borrowed | None:
+    try:
+        keeper = stack.enter_context(_connected(directory))
+        _, descriptors, _, _ = socket.recv_fds(keeper, 1, 1)
+        channel = stack.enter_context(socket.socket(fileno=descriptors[0]))
+        spare = Borrowed(channel, keeper)
+        stack.callback(spare.await_end)
+        stack.enter_context(guard(spare.kill))
+        spare.guest.become(Identity.new(), time.monotonic() + BORROW_SECONDS)
+        return spare
+    except (OSError, IndexError, RunnerError) as error:
+        # Somebody else was faster, or it is on its way out.
+        log.debug("no spare from %s: %s", directory, error)
+        return None
+
+
+def _connected(directory: Path) -> socket.socket:
+    keeper = socket.socket(socket.AF_UNIX)
+    keeper.settimeout(BORROW_SECONDS)
+    try:
+        with _short_path(directory) as path:
+            keeper.connect(f"{path}/{SOCKET}")
+    except OSError:
+        keeper.close()
+        raise
+    return keeper
