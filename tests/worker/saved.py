@@ -113,7 +113,6 @@ def pretend_clone(
 ) -> Iterator[PretendedVm]:
     with pretend_boot(image, hardware, around) as machine:
         shutil.copy(snapshot.memory, machine.memory)
-        snapshot.note_use()
         yield machine
 
 
