@@ -131,7 +131,7 @@ class Web:
     origin: str = option(origin_url, "http://%(host)s:%(port)s")
     host: str = option(str, "127.0.0.1")
     port: int = option(port_number, "5002")
-    processes: int = option(positive, "1")
+    processes: int = option(positive, "2")
     threads: int = option(positive, "16")
 
 

@@ -59,14 +59,17 @@ def keep(platform: Platform, snapshot: Snapshot) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     die_with_parent()
     config = platform.config
-    path = directory_of(config, snapshot, os.getpid())
-    with ExitStack() as outermost, owned_directory(path) as directory:
+    # Closing what is in the first tells the borrower that nothing is left of the others.
+    with (
+        ExitStack() as last,
+        owned_directory(directory_of(config, snapshot, os.getpid())) as directory,
+        contextlib.suppress(SystemExit),
+    ):
         around = Surroundings(directory / "vm", config.network.allow)
         with vm.clone(snapshot, platform.image, platform.hardware, around) as machine:
             _warm_up(machine)
-            borrower = outermost.enter_context(_await_borrower(directory))
+            borrower = last.enter_context(_await_borrower(directory))
             _lend(machine, borrower)
-        # Closing this tells the borrower that nothing is left.
 
 
 def _warm_up(machine: Vm) -> None:
