@@ -35,7 +35,8 @@ def _all(config: Config) -> list[Snapshot]:
 
 
 def is_over(snapshot: Snapshot, config: Config) -> bool:
-    if not Path(snapshot.made["built"]).exists():
+    built = snapshot.made.get("built")
+    if built is None or not Path(built).exists():
         return True
     is_layer = "packages" in snapshot.made
     return is_layer and time.time() > snapshot.made_at + config.snapshots.layer_lifetime

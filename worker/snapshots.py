@@ -73,7 +73,11 @@ class Snapshot:
 
     @property
     def last_used(self) -> float:
-        return (self.directory / USED).stat().st_mtime
+        """Seconds since the epoch; long ago, if it is gone."""
+        try:
+            return (self.directory / USED).stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def check(self) -> None:
         """Raise SnapshotBroken if a file is missing or was written to since it was sealed."""
@@ -94,8 +98,12 @@ class Snapshot:
             os.utime(self.directory / USED)
 
     def size(self) -> int:
-        """What it takes up on the disk and shares with no other snapshot, in bytes."""
-        stats = [path.stat() for path in self.directory.iterdir()]
+        """What it takes up on the disk, in bytes; of what several share, each has its part."""
+        try:
+            stats = [path.stat() for path in self.directory.iterdir()]
+        except FileNotFoundError:
+            # Somebody has just dropped it.
+            return 0
         return sum(stat.st_blocks * 512 // stat.st_nlink for stat in stats)
 
 
@@ -105,8 +113,15 @@ def homes(config: Config) -> list[Path]:
 
 
 def is_finished(directory: Path) -> bool:
-    """Whether it is a snapshot that somebody may start from."""
-    return (directory / MADE).exists() and not directory.name.startswith((BUILDING, DROPPED))
+    """Whether it is a snapshot that somebody may start from, if it is intact."""
+    return _finished(directory) is not None
+
+
+def _finished(directory: Path) -> Snapshot | None:
+    if not directory.name.startswith((BUILDING, DROPPED)):
+        with suppress(SnapshotBroken):
+            return _read(directory)
+    return None
 
 
 def find(home: Path, key: str) -> Snapshot | None:
@@ -122,12 +137,8 @@ def find(home: Path, key: str) -> Snapshot | None:
 
 def all_in(home: Path) -> list[Snapshot]:
     """Every snapshot that is readable, checked or not."""
-    found = []
-    for directory in home.iterdir() if home.exists() else []:
-        if is_finished(directory):
-            with suppress(SnapshotBroken):
-                found.append(_read(directory))
-    return found
+    found = [_finished(directory) for directory in home.iterdir()] if home.exists() else []
+    return [snapshot for snapshot in found if snapshot]
 
 
 def _read(directory: Path) -> Snapshot:

@@ -113,6 +113,7 @@ def test_a_description_that_says_nothing_means_that_the_snapshot_is_broken(home,
     with pytest.raises(SnapshotBroken, match=f"snapshot {KEY} has no description"):
         snapshots.find(home, KEY)
     assert snapshots.all_in(home) == []
+    assert not snapshots.is_finished(snapshot.directory), "the janitor clears it away"
 
 
 def test_a_directory_without_a_description_is_broken_too(home):
@@ -146,6 +147,7 @@ def test_dropping_what_is_gone_and_noting_its_use_are_harmless(home):
     for _ in range(2):
         snapshots.drop(home, KEY)
         snapshot.note_use()
+    assert (snapshot.last_used, snapshot.size()) == (0, 0)
 
 
 def test_all_that_can_be_read_are_listed_and_nothing_that_lies_beside(home):
