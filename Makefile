@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
 
-.PHONY: help setup packages image demo run test lint constraints clean
+.PHONY: help setup packages image demo run test bench lint constraints clean
 
 help:
 	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
@@ -42,6 +42,9 @@ run: setup image ## serve on http://127.0.0.1:PORT until Ctrl-C; state is kept i
 test: IMAGES = debian/bookworm debian/trixie
 test: setup image ## run the whole test suite, on real servers and guests; ARGS go to pytest
 	.venv/bin/pytest $(ARGS)
+
+bench: setup image ## measure this checkout on this machine, into bench/results.json; ARGS as for --help
+	@.venv/bin/python -m bench $(ARGS)
 
 lint: setup ## check style and types
 	.venv/bin/ruff check

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 API = ROOT / "docs/api.md"
 MANIFEST = ROOT / "docs/manifest.md"
 OPERATING = ROOT / "docs/operating.md"
+SECURITY = ROOT / "docs/security.md"
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 
@@ -62,6 +63,20 @@ def blocks(page: Path) -> list[Block]:
 def prose(page: Path) -> str:
     """A page without its blocks."""
     return FENCE.sub("", page.read_text())
+
+
+# --- promises -------------------------------------------------------------------------------------
+
+
+def test_every_test_that_a_promise_names_is_there():
+    tests = {
+        name
+        for source in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)\(", source.read_text(), re.MULTILINE)
+    }
+    named = re.findall(r"`(test_\w+)`", SECURITY.read_text())
+    assert len(named) > 20
+    assert [name for name in named if name not in tests] == []
 
 
 # --- the examples of the API reference ------------------------------------------------------------

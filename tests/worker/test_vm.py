@@ -100,6 +100,30 @@ def test_it_reaches_no_listener_on_this_host_by_any_address(real_machine):
     assert greeted == []
 
 
+GREETER = """
+import socket
+with socket.create_server(("", 4444)) as server:
+    while True:
+        with server.accept()[0] as connection:
+            connection.sendall(b"hello from a guest\\n")
+"""
+
+
+def test_it_reaches_no_other_guest(real_machine, boot_real):
+    """Both have the same address, each in a network of its own."""
+    with boot_real() as other:
+        assert run(other, f"setsid python3 -c '{GREETER}' >/dev/null 2>&1 &") == (0, "")
+        wait_until(lambda: "hello" in ask(other, "10.0.3.15", 4444))
+        for address in ["10.0.3.15", "10.0.3.2", "10.0.2.2", "10.0.2.100", *own_addresses()]:
+            assert "hello" not in ask(real_machine, address, 4444), address
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+
+
 @pytest.mark.parametrize(
     "address", ["10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1"]
 )

@@ -1,0 +1,115 @@
+"""A service as an operator starts it, for as long as a block lasts.
+
+It is told where images and snapshots are and how many jobs may run at once; all the rest is as
+without any configuration.
+"""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.client import Client
+from bench.errors import MeasurementFailed
+from bench.place import Place
+from buildsrht import config as settings
+from buildsrht import database, embedded, processes
+
+BUILDSRHT = [sys.executable, "-P", "-m", "buildsrht"]
+START_SECONDS = 120
+STOP_SECONDS = 120
+COMMAND_SECONDS = 60
+TAIL_LINES = 20
+
+
+@dataclass(frozen=True)
+class Service:
+    origin: str
+    token: str
+    var: Path
+    pid: int
+
+    def client(self) -> Client:
+        return Client(self.origin, self.token)
+
+
+@contextmanager
+def running(place: Place, name: str, workers: int = 2) -> Iterator[Service]:
+    """All of it, with one command."""
+    env = _with_port(place.environment(name, workers))
+    with _served(["up"], env) as service:
+        yield service
+
+
+@contextmanager
+def without_worker(place: Place, name: str) -> Iterator[Service]:
+    """The web service and its servers, so that what is queued stays queued."""
+    env = _with_port(place.environment(name, workers=1))
+    config = settings.load(env)
+    with embedded.postgres(config.embedded_postgres), embedded.redis(config.embedded_redis):
+        database.init(config)
+        database.migrate(config)
+        with _served(["web"], env) as service:
+            yield service
+
+
+def _with_port(env: Mapping[str, str]) -> Mapping[str, str]:
+    return {**env, "PORT": str(free_port())}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def _served(arguments: list[str], env: Mapping[str, str]) -> Iterator[Service]:
+    var = Path(env["VAR"])
+    origin = f"http://127.0.0.1:{env['PORT']}"
+    said = var / "said"
+    with said.open("wb") as output:
+        command = [*processes.dies_with_us(signal.SIGTERM), *BUILDSRHT, *arguments]
+        process = processes.start(command, env=env, stdout=output, stderr=output)
+    try:
+        _await_health(env["PORT"], process.pid)
+        yield Service(origin, _create_token(env), var, process.pid)
+    except MeasurementFailed:
+        lines = said.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        print(f"buildsrht {arguments[0]} said:", *lines, sep="\n", file=sys.stderr)
+        raise
+    finally:
+        processes.stop(process, signal.SIGTERM, STOP_SECONDS)
+
+
+def _await_health(port: str, pid: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not _is_healthy(port):
+        if processes.has_ended(pid, wait_seconds=0.05):
+            raise MeasurementFailed("the service ended while it started")
+        if time.monotonic() > deadline:
+            raise MeasurementFailed(f"the service was not healthy within {START_SECONDS} s")
+
+
+def _is_healthy(port: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=START_SECONDS)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _create_token(env: Mapping[str, str]) -> str:
+    command = [*BUILDSRHT, "token", "create", "--user", "bench", "--scopes", "jobs:read jobs:write"]
+    done = subprocess.run(
+        command, env=env, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS
+    )
+    return done.stdout.strip()

@@ -1,0 +1,209 @@
+"""Spares: that they are there for whoever comes, unlike each other, and gone with their user."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from buildsrht import processes
+from tests.worker.conftest import replace_in
+from worker import spares, templates, vm
+from worker.errors import GuestLost
+from worker.janitor import pids_naming
+from worker.snapshots import Snapshot
+from worker.spares import borrow
+from worker.stock import share_out
+
+READY_SECONDS = 120
+STOP_SECONDS = 30
+
+STOCK = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from buildsrht import config
+from worker.stock import keep_stock
+
+loaded = config.load()
+worker = replace(loaded.worker, path=Path(sys.argv[1]))
+snapshots = replace(loaded.snapshots, spares=int(sys.argv[2]))
+keep_stock(replace(loaded, worker=worker, snapshots=snapshots))
+"""
+BORROW_AND_DIE = """
+import os, signal, sys
+from pathlib import Path
+from tests.worker.test_stock import borrowed_somewhere
+
+with borrowed_somewhere(Path(sys.argv[1])):
+    print("borrowed", flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+# --- how many of what -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ids", "number", "shares"),
+    [
+        ([], 2, {}),
+        (["a"], 0, {}),
+        (["a"], 2, {"a": 2}),
+        (["a", "b"], 2, {"a": 1, "b": 1}),
+        (["a", "b"], 3, {"a": 2, "b": 1}),
+        (["a", "b", "c"], 2, {"a": 1, "b": 1}),
+    ],
+)
+def test_each_of_the_last_used_has_one_and_the_first_of_them_the_rest(ids, number, shares):
+    assert share_out(ids, number) == shares
+
+
+def test_a_layer_that_was_made_anew_does_not_get_the_spares_of_the_old_one(tmp_path):
+    old, new = (Snapshot(tmp_path / "key", {"at": at}) for at in (1000, 1060))
+    assert spares.spare_id(old) != spares.spare_id(new)
+
+
+# --- with real machines ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def work(tmp_path):
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def config(host_config, work):
+    return replace_in(host_config, "worker", path=work)
+
+
+@pytest.fixture
+def template(platform):
+    return templates.require(platform, print)
+
+
+@contextmanager
+def stock(work, number):
+    """The process that keeps spares, and every process of its when it ends."""
+    command = [sys.executable, "-P", "-c", STOCK, str(work), str(number)]
+    process = processes.start(command)
+    try:
+        yield process
+    finally:
+        processes.stop(process, signal.SIGTERM, STOP_SECONDS)
+
+
+def ready(work):
+    return sorted(work.glob("spare-*/socket"))
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + READY_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+@contextmanager
+def borrowed_somewhere(work):
+    """For a process that has nothing but the path."""
+    from buildsrht import config as settings
+    from worker.machines import find_platform
+
+    config = replace_in(settings.load(), "worker", path=work)
+    template = templates.require(find_platform(config, "debian/trixie", "amd64"), print)
+    with borrow(config, template, vm.no_guard) as machine:
+        assert machine
+        yield machine
+
+
+def host_name(machine):
+    said = []
+    machine.guest.run(["hostname"], said.append)
+    return b"".join(said)
+
+
+@pytest.mark.vm
+def test_a_spare_is_borrowed_used_and_replaced_and_two_are_never_the_same(config, template, work):
+    with stock(work, 2):
+        wait_until(lambda: len(ready(work)) == 2)
+        with (
+            borrow(config, template, vm.no_guard) as one,
+            borrow(config, template, vm.no_guard) as other,
+        ):
+            assert one
+            assert other
+            assert host_name(one) != host_name(other)
+            with borrow(config, template, vm.no_guard) as third:
+                assert third is None
+        wait_until(lambda: len(ready(work)) == 2)
+    assert list(work.iterdir()) == []
+    assert pids_naming(f"{work}/") == []
+
+
+@pytest.mark.vm
+def test_when_the_block_ends_nothing_of_the_machine_is_left(config, template, work):
+    with stock(work, 1):
+        wait_until(lambda: ready(work))
+        [directory] = work.glob("spare-*")
+        with borrow(config, template, vm.no_guard) as machine:
+            assert machine
+        assert not directory.exists()
+        assert pids_naming(f"{directory}/") == []
+
+
+@pytest.mark.vm
+def test_killing_it_wakes_whoever_waits_for_its_answer(config, template, work):
+    kills = []
+
+    @contextmanager
+    def guard(kill):
+        kills.append(kill)
+        yield
+
+    with stock(work, 1):
+        wait_until(lambda: ready(work))
+        with borrow(config, template, guard) as machine, pytest.raises(GuestLost):
+            machine.guest.run(["sh", "-c", "echo; sleep 60"], lambda _: kills[0]())
+
+
+@pytest.mark.vm
+def test_why_it_was_lost_can_be_asked(config, template, work):
+    with stock(work, 1):
+        wait_until(lambda: ready(work))
+        with borrow(config, template, vm.no_guard) as machine:
+            with pytest.raises(GuestLost):
+                machine.guest.run(["sudo", "poweroff", "--force", "--force"], lambda _: None)
+            assert machine.explain_loss() == "it powered itself off"
+
+
+@pytest.mark.vm
+def test_a_run_that_is_killed_takes_its_spare_with_it(work):
+    with stock(work, 1):
+        wait_until(lambda: ready(work))
+        [directory] = work.glob("spare-*")
+        pids = pids_naming(f"{directory}/")
+        command = [sys.executable, "-c", BORROW_AND_DIE, str(work)]
+        run = subprocess.run(command, stdout=subprocess.PIPE, check=False, timeout=READY_SECONDS)
+        assert (run.stdout, run.returncode) == (b"borrowed\n", -signal.SIGKILL)
+        assert pids
+        assert all(processes.has_ended(pid, wait_seconds=10) for pid in pids)
+        wait_until(lambda: not directory.exists())
+
+
+@pytest.mark.vm
+def test_a_keeper_that_was_killed_lends_nothing_and_takes_its_machine_with_it(
+    config, template, work
+):
+    with stock(work, 1):
+        wait_until(lambda: ready(work))
+        [directory] = work.glob("spare-*")
+        pids = pids_naming(f"{directory}/")
+        os.kill(int(directory.name.rpartition("-")[2]), signal.SIGKILL)
+        assert all(processes.has_ended(pid, wait_seconds=10) for pid in pids)
+        with borrow(config, template, vm.no_guard) as machine:
+            assert machine is None
+    assert pids_naming(f"{work}/") == []
