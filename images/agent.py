@@ -52,11 +52,15 @@ PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 
 
 class Port:
-    """The channel, as frames."""
+    """The channel, as frames.
 
-    def __init__(self, reader, writer):
-        self.reader = reader
-        self.writer = writer
+    It waits by itself: a virtio port that may block spins until the build host has taken each
+    piece, which on a busy one takes longer than all the rest.
+    """
+
+    def __init__(self, descriptor):
+        os.set_blocking(descriptor, False)
+        self.descriptor = descriptor
 
     def receive(self):
         kind, length = HEADER.unpack(self._read(HEADER.size))
@@ -65,7 +69,11 @@ class Port:
     def _read(self, length):
         data = bytearray()
         while len(data) < length:
-            piece = os.read(self.reader, length - len(data))
+            try:
+                piece = os.read(self.descriptor, length - len(data))
+            except BlockingIOError:
+                select.select([self.descriptor], [], [])
+                continue
             if not piece:
                 raise EOFError("the build host hung up")
             data += piece
@@ -74,7 +82,10 @@ class Port:
     def send(self, kind, payload=b""):
         view = memoryview(HEADER.pack(kind, len(payload)) + payload)
         while view:
-            view = view[os.write(self.writer, view) :]
+            try:
+                view = view[os.write(self.descriptor, view) :]
+            except BlockingIOError:
+                select.select([], [self.descriptor], [])
 
     def send_json(self, kind, **fields):
         self.send(kind, json.dumps(fields).encode())
@@ -117,6 +128,7 @@ def run(port, argv, user, env, terminal):
         make_transparent(slave)
     wake_reader, wake_writer = os.pipe()
     os.set_blocking(wake_writer, False)
+    os.set_blocking(output, False)
     signal.set_wakeup_fd(wake_writer)
     signal.signal(signal.SIGTERM, ignore)
     try:
@@ -148,9 +160,10 @@ def relay(port, output, child, wake_reader):
         ready, _, _ = select.select([output, wake_reader], [], [])
         if output in ready:
             data = read_output(output)
-            if not data:
+            if data:
+                port.send(DATA, data)
+            elif data is not None:
                 return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            port.send(DATA, data)
         if wake_reader in ready:
             if signal.SIGTERM in os.read(wake_reader, CHUNK):
                 port.send(BYE)
@@ -162,7 +175,7 @@ def relay(port, output, child, wake_reader):
     for _ in range(PIPE_HOLDS // CHUNK + 1):
         if not select.select([output], [], [], 0)[0]:
             break
-        port.send(DATA, read_output(output))
+        port.send(DATA, read_output(output) or b"")
     return status
 
 
@@ -171,13 +184,23 @@ def ignore(number, frame):
 
 
 def read_output(output):
-    try:
-        return os.read(output, CHUNK)
-    except OSError as error:
-        # What Linux answers for a terminal whose last user is gone.
-        if error.errno == errno.EIO:
-            return b""
-        raise
+    """What is there now, up to a chunk; None if there is nothing yet, and no bytes when its last
+    writer is gone. A terminal hands it out in small pieces, each of which would be a message."""
+    data = b""
+    while len(data) < CHUNK:
+        try:
+            piece = os.read(output, CHUNK - len(data))
+        except BlockingIOError:
+            return data or None
+        except OSError as error:
+            # What Linux answers for a terminal whose last user is gone.
+            if error.errno == errno.EIO:
+                break
+            raise
+        if not piece:
+            break
+        data += piece
+    return data
 
 
 def become(account, argv, env, output, terminal):
@@ -362,7 +385,7 @@ def main():
     # Once only: a virtio port cannot be opened a second time.
     descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     signal.signal(signal.SIGCHLD, ignore)
-    serve(Port(descriptor, descriptor))
+    serve(Port(descriptor))
 
 
 if __name__ == "__main__":

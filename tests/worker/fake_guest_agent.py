@@ -49,7 +49,7 @@ def main():
 
     agent.os.execvpe = execute_stand_in
     signal.signal(signal.SIGCHLD, agent.ignore)
-    agent.serve(agent.Port(descriptor, descriptor))
+    agent.serve(agent.Port(descriptor))
 
 
 if __name__ == "__main__":
