@@ -10,8 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 from redis import Redis
@@ -101,12 +100,14 @@ class JobPool(WorkerPool):
             worker_class=JobWorker,
             serializer=JSONSerializer,
         )
+        self.stock = StockProcess(config)
         self._config = config
         self._short = False
 
     def check_workers(self, respawn: bool = True) -> None:
         """What RQ does every second."""
         super().check_workers(respawn)
+        self.stock.ensure()
         reason = shortage(self._config)
         if reason and not self._short:
             log.warning("%s", reason)
@@ -115,24 +116,33 @@ class JobPool(WorkerPool):
         self._short = reason is not None
 
 
+class StockProcess:
+    """The process that keeps spares, beside the workers that use them."""
+
+    def __init__(self, config: Config):
+        self._is_wanted = config.snapshots.enabled and config.snapshots.spares > 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ensure(self) -> None:
+        """Start it if it does not run."""
+        if not self._is_wanted or (self._process and self._process.poll() is None):
+            return
+        if self._process:
+            log.warning("the stock of spares ended with status %d", self._process.returncode)
+        command = [*processes.dies_with_us(signal.SIGKILL), *PROGRAM, "stock"]
+        self._process = processes.start(command)
+
+    def stop(self) -> None:
+        if self._process:
+            processes.stop(self._process, signal.SIGTERM, STOP_SECONDS)
+
+
 def run_pool(redis: Redis, count: int) -> None:
     """Run `count` workers until SIGTERM or SIGINT; jobs that run are finished first, and a second
     signal ends them."""
-    config = settings.load()
-    pool = JobPool(config, redis, count)
-    with _stock(config):
-        pool.start(logging_level=logging.getLevelName(logging.WARNING))
-
-
-@contextmanager
-def _stock(config: Config) -> Iterator[None]:
-    """The process that keeps spares, for as long as there are workers to use them."""
-    if not (config.snapshots.enabled and config.snapshots.spares):
-        yield
-        return
-    command = [*processes.dies_with_us(signal.SIGKILL), *PROGRAM, "stock"]
-    process = processes.start(command)
+    pool = JobPool(settings.load(), redis, count)
     try:
-        yield
+        pool.start(logging_level=logging.getLevelName(logging.WARNING))
     finally:
-        processes.stop(process, signal.SIGTERM, STOP_SECONDS)
+        # Not before: a job may have borrowed its machine.
+        pool.stock.stop()
