@@ -9,6 +9,12 @@ ROOT = Path(__file__).parent.parent
 HTTP = ("flask", "werkzeug", "authlib", "gunicorn")
 SURFACES = ("buildsrht.app", "buildsrht.api", "buildsrht.oauth", "buildsrht.cli")
 
+# What a job is; a machine has no idea.
+JOBS = (
+    *("buildsrht.services", "buildsrht.manifest", "buildsrht.models", "buildsrht.backend"),
+    *("worker.run_job", "worker.steps", "worker.machines", "worker.logbook"),
+)
+
 MAY_NOT_IMPORT = {
     "buildsrht": ("worker", "tests"),
     "buildsrht/services": (*HTTP, *SURFACES, "click"),
@@ -22,6 +28,10 @@ MAY_NOT_IMPORT = {
     "buildsrht/api": ("buildsrht.app", "buildsrht.cli", "click", "sqlalchemy.orm"),
     "buildsrht/cli": ("flask", "authlib"),
     "worker": (*HTTP, *SURFACES),
+    **dict.fromkeys(
+        ("worker/vm.py", "worker/qemu.py", "worker/snapshots.py", "worker/spares.py"), JOBS
+    ),
+    "worker/steps.py": ("worker.vm", "worker.qemu", "worker.machines", "worker.snapshots"),
 }
 
 

@@ -27,6 +27,7 @@ from buildsrht.config import Destination
 from worker import network, qemu
 from worker.cgroups import Limits, limited
 from worker.confinement import confined
+from worker.console import Console
 from worker.errors import BootTimeout, GuestLost, GuestRefused, MonitorError, SnapshotBroken
 from worker.guest import AgentGuest, Identity
 from worker.images import BuiltImage
@@ -40,7 +41,6 @@ START_SECONDS = 20
 END_SECONDS = 5
 # A snapshot that does not answer by then is taken for broken; most do in a tenth of a second.
 RESTORE_SECONDS = 30
-CONSOLE_BYTES = 64 * 1024
 # An overlay's own tables, on top of what it holds.
 OVERLAY_EXTRA = 2**28
 # What QEMU itself may use beside the guest's memory; under emulation up to 1 GiB is for translated
@@ -48,15 +48,6 @@ OVERLAY_EXTRA = 2**28
 MEMORY_EXTRA = 3 * 2**29
 # QEMU's threads and the network's process.
 PROCESSES = 256
-# How a guest's kernel says goodbye on its console.
-LAST_WORDS = (
-    (b"Kernel panic", "its kernel panicked"),
-    (b"reboot: Power down", "it powered itself off"),
-    (b"reboot: System halted", "it halted itself"),
-    (b"reboot: Restarting system", "it tried to reboot, which a throwaway machine cannot"),
-)
-
-
 # Within its block the function may be called, from any thread, to destroy the machine.
 Guard = Callable[[Callable[[], None]], AbstractContextManager[None]]
 
@@ -101,7 +92,7 @@ class Vm:
         directory: Path,
         files: _Files,
         channel: socket.socket,
-        console: "Console",
+        console: Console,
         monitor: Monitor,
     ):
         self._process = process
@@ -147,11 +138,8 @@ class Vm:
             status = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
             return "it stopped answering"
-        said = self._console.tail()
-        for words, meaning in LAST_WORDS:
-            if words in said:
-                return meaning
-        return f"QEMU ended with status {status}. {self._last_error()}".rstrip()
+        ended = f"QEMU ended with status {status}. {self._last_error()}".rstrip()
+        return self._console.last_words() or ended
 
     def _last_error(self) -> str:
         lines = network.said_by(self._directory).splitlines()
@@ -357,21 +345,3 @@ def _socket_pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, soc
     taken by somebody else, or left behind."""
     near, far = socket.socketpair()
     return ours.enter_context(near), theirs.enter_context(far)
-
-
-class Console:
-    """The end of what a guest's kernel said on its serial line. A guest may say any amount."""
-
-    def __init__(self, line: socket.socket):
-        self._tail = b""
-        self._reader = threading.Thread(target=self._read, args=(line,), daemon=True)
-        self._reader.start()
-
-    def _read(self, line: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := line.recv(4096):
-                self._tail = (self._tail + data)[-CONSOLE_BYTES:]
-
-    def tail(self) -> bytes:
-        self._reader.join(0.2)
-        return self._tail

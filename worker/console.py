@@ -1,0 +1,37 @@
+"""What a guest's kernel says on its serial line, of which the end tells why a guest is gone."""
+
+import contextlib
+import socket
+import threading
+
+CONSOLE_BYTES = 64 * 1024
+# How a guest's kernel says goodbye on its console.
+LAST_WORDS = (
+    (b"Kernel panic", "its kernel panicked"),
+    (b"reboot: Power down", "it powered itself off"),
+    (b"reboot: System halted", "it halted itself"),
+    (b"reboot: Restarting system", "it tried to reboot, which a throwaway machine cannot"),
+)
+
+
+class Console:
+    """The end of what a guest's kernel said on its serial line. A guest may say any amount."""
+
+    def __init__(self, line: socket.socket):
+        self._tail = b""
+        self._reader = threading.Thread(target=self._read, args=(line,), daemon=True)
+        self._reader.start()
+
+    def _read(self, line: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := line.recv(4096):
+                self._tail = (self._tail + data)[-CONSOLE_BYTES:]
+
+    def last_words(self) -> str | None:
+        """Why the guest ended, if its kernel said so."""
+        said = self.tail()
+        return next((meaning for words, meaning in LAST_WORDS if words in said), None)
+
+    def tail(self) -> bytes:
+        self._reader.join(0.2)
+        return self._tail
