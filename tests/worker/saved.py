@@ -7,11 +7,14 @@ so that it can be saved and continued in a moment.
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+
+import pytest
 
 from buildsrht import config as settings
 from buildsrht import manifest as manifests
@@ -20,7 +23,6 @@ from tests.worker.fakes import FakeMachine, fake_machine
 from worker import snapshots, vm
 from worker.machines import Wanted
 from worker.snapshots import Snapshot
-from worker.sparse import copy_sparsely
 
 IMAGE = "debian/trixie"
 
@@ -54,12 +56,9 @@ def small_snapshot(home: Path, key: str, *, size: int = 4096, **made) -> Snapsho
 def copy_snapshot(snapshot: Snapshot, home: Path) -> Snapshot:
     """The same once more, its seal unbroken, for a test to do with as it likes."""
 
-    def copy(source: str, target: str) -> None:
-        copy_sparsely(Path(source), Path(target))
-        shutil.copystat(source, target)
-
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.copytree(snapshot.directory, home / snapshot.key, copy_function=copy)
+    copy = ["cp", "--archive", "--sparse=always", str(snapshot.directory), str(home)]
+    subprocess.run(copy, check=True, timeout=60)
     found = snapshots.find(home, snapshot.key)
     assert found
     return found
@@ -76,6 +75,20 @@ def overwrite_secretly(path: Path) -> None:
     before = path.stat()
     overwrite(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@contextmanager
+def small_disk(path: Path, size: str) -> Iterator[None]:
+    """A file system of its own, which is soon full."""
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "tmpfs", str(path)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 # --- pretended machines ---------------------------------------------------------------------------
