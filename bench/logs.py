@@ -30,6 +30,7 @@ def large(place: Place) -> Figures:
 
 def _read_large(service: Service) -> float:
     """Seconds from the first byte to the last."""
+    service.await_rest()
     digest, size, first, last = hashlib.sha256(), 0, 0.0, 0.0
     with service.client() as client:
         job = client.submit(manifest(LARGE))
@@ -47,6 +48,7 @@ def _read_large(service: Service) -> float:
 def line_by_line(place: Place) -> Figures:
     with running(place, "lines") as service:
         warm_up(service)
+        service.await_rest()
         delays = _delays(service)
     return Figures(
         seconds={

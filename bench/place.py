@@ -32,14 +32,14 @@ class Place:
     platform: Platform
     template: Snapshot
 
-    def environment(self, name: str, workers: int) -> Mapping[str, str]:
+    def environment(self, name: str, workers: int, spares: int) -> Mapping[str, str]:
         """The variables of a service with a state of its own, made ready to start."""
         var = self.directory / name
         var.mkdir()
         config = var / "config.ini"
         config.write_text(
             f"[images]\npath = {self.images}\n"
-            f"[snapshots]\npath = {self.directory}/snapshots\n"
+            f"[snapshots]\npath = {self.directory}/snapshots\nspares = {spares}\n"
             f"[worker]\ncount = {workers}\n"
         )
         return {**os.environ, "VAR": str(var), "BUILDSRHT_CONFIG": str(config)}

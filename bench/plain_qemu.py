@@ -15,10 +15,11 @@ from pathlib import Path
 
 from buildsrht import processes
 from worker import qemu
+from worker.console import Console
 from worker.guest import AgentGuest
 from worker.monitor import Monitor
 from worker.platforms import Platform
-from worker.vm import Console, Guard
+from worker.vm import Guard
 
 STOP_SECONDS = 10
 

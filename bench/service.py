@@ -1,7 +1,7 @@
 """A service as an operator starts it, for as long as a block lasts.
 
-It is told where images and snapshots are and how many jobs may run at once; all the rest is as
-without any configuration.
+It is told where images and snapshots are, and maybe how many jobs may run at once and how many
+machines wait ready for them; all the rest is as without any configuration.
 """
 
 import http.client
@@ -13,17 +13,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bench.client import Client
 from bench.errors import MeasurementFailed
 from bench.place import Place
 from buildsrht import config as settings
 from buildsrht import database, embedded, processes
+from buildsrht.config import Config
+from worker.spares import SOCKET
 
 BUILDSRHT = [sys.executable, "-P", "-m", "buildsrht"]
 START_SECONDS = 120
 STOP_SECONDS = 120
+REST_SECONDS = 60
 COMMAND_SECONDS = 60
 TAIL_LINES = 20
 
@@ -32,25 +34,43 @@ TAIL_LINES = 20
 class Service:
     origin: str
     token: str
-    var: Path
+    config: Config
     pid: int
 
     def client(self) -> Client:
         return Client(self.origin, self.token)
 
+    def await_rest(self) -> None:
+        """Return when every spare machine is ready, as on a service that has been idle."""
+        deadline = time.monotonic() + REST_SECONDS
+        while self._ready_spares() < self.config.snapshots.spares:
+            if time.monotonic() > deadline:
+                raise MeasurementFailed(f"no spare machines after {REST_SECONDS} s")
+            time.sleep(0.1)
+
+    def _ready_spares(self) -> int:
+        return len(list(self.config.worker.path.glob(f"spare-*/{SOCKET}")))
+
 
 @contextmanager
-def running(place: Place, name: str, workers: int = 2) -> Iterator[Service]:
+def running(
+    place: Place, name: str, *, workers: int | None = None, spares: int | None = None
+) -> Iterator[Service]:
     """All of it, with one command."""
-    env = _with_port(place.environment(name, workers))
-    with _served(["up"], env) as service:
+    default = place.platform.config
+    env = place.environment(
+        name,
+        workers=default.worker.count if workers is None else workers,
+        spares=default.snapshots.spares if spares is None else spares,
+    )
+    with _served(["up"], _with_port(env)) as service:
         yield service
 
 
 @contextmanager
 def without_worker(place: Place, name: str) -> Iterator[Service]:
     """The web service and its servers, so that what is queued stays queued."""
-    env = _with_port(place.environment(name, workers=1))
+    env = _with_port(place.environment(name, workers=1, spares=0))
     config = settings.load(env)
     with embedded.postgres(config.embedded_postgres), embedded.redis(config.embedded_redis):
         database.init(config)
@@ -70,15 +90,14 @@ def free_port() -> int:
 
 @contextmanager
 def _served(arguments: list[str], env: Mapping[str, str]) -> Iterator[Service]:
-    var = Path(env["VAR"])
-    origin = f"http://127.0.0.1:{env['PORT']}"
-    said = var / "said"
+    config = settings.load(env)
+    said = config.var / "said"
     with said.open("wb") as output:
         command = [*processes.dies_with_us(signal.SIGTERM), *BUILDSRHT, *arguments]
         process = processes.start(command, env=env, stdout=output, stderr=output)
     try:
         _await_health(env["PORT"], process.pid)
-        yield Service(origin, _create_token(env), var, process.pid)
+        yield Service(config.web.origin, _create_token(env), config, process.pid)
     except MeasurementFailed:
         lines = said.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         print(f"buildsrht {arguments[0]} said:", *lines, sep="\n", file=sys.stderr)

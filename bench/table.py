@@ -36,8 +36,9 @@ TARGETS = {
 }
 
 LEGEND = {
-    "submit_to_first_byte": "POST of a job of one echo, until its task's log has a byte",
-    "submit_to_finished": "... until the API says that it succeeded",
+    "submit_to_first_byte": "POST of one echo to an idle service, until its task's log has a byte",
+    "submit_to_first_byte_without_spare": "... with no machine waiting ready: spares = 0",
+    "submit_to_finished": "as submit_to_first_byte, until the API says that it succeeded",
     "clone_first_command": "the lower of the next two: the limit beside submit_to_first_byte",
     "clone_as_jobs_get_it": "a machine from the snapshot, isolated; `true` as root has answered",
     "clone_barest": "QEMU on the snapshot and nothing else; `true` as root has answered",
@@ -46,7 +47,7 @@ LEGEND = {
     "log_20mb": "a log of 20 MB, from its first byte to its last at a reader",
     "layer_install": "apt at work for gcc, libc6-dev and make, in the job that makes the layer",
     "layer_install_as_logged": "what the logs of later jobs say of it, saving included",
-    "layer_hit": "POST of a later job with these packages, until its task's log has a byte",
+    "layer_hit": "POST of a later job with these packages, until its log has a byte; no spares",
     "line_to_reader": "a line, from being printed by a task to being read by a client",
     "line_to_reader_p95": "... of 95 lines in 100, at most",
     "sixteen_at_once": "16 jobs and 16 workers, from the first submit to the last success",

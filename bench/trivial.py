@@ -19,21 +19,30 @@ BATCH_POLL_SECONDS = 0.1
 
 
 def one_by_one(place: Place) -> Figures:
-    first_bytes, finished = [], []
     with running(place, "trivial") as service:
-        warm_up(service)
-        for _ in range(REPETITIONS):
-            with service.client() as client:
-                job = client.submit(TRIVIAL)
-                first_bytes.append(client.await_first_byte(job, JOB_SECONDS))
-                finished.append(client.await_success(job, JOB_SECONDS))
-                check_log(client, job)
+        first_bytes, finished = _run_one_by_one(service)
+    with running(place, "no-spares", spares=0) as service:
+        without_spare, _ = _run_one_by_one(service)
     return Figures(
         seconds={
             "submit_to_first_byte": Summary.of(first_bytes),
             "submit_to_finished": Summary.of(finished),
+            "submit_to_first_byte_without_spare": Summary.of(without_spare),
         }
     )
+
+
+def _run_one_by_one(service: Service) -> tuple[list[float], list[float]]:
+    first_bytes, finished = [], []
+    warm_up(service)
+    for _ in range(REPETITIONS):
+        service.await_rest()
+        with service.client() as client:
+            job = client.submit(TRIVIAL)
+            first_bytes.append(client.await_first_byte(job, JOB_SECONDS))
+            finished.append(client.await_success(job, JOB_SECONDS))
+            check_log(client, job)
+    return first_bytes, finished
 
 
 def two_at_a_time(place: Place) -> Figures:
