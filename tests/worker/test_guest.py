@@ -8,7 +8,7 @@ import time
 import pytest
 
 from worker.errors import BootTimeout, GuestLost, GuestRefused
-from worker.guest import AgentGuest
+from worker.guest import AgentGuest, File
 
 MIB = 1024 * 1024
 
@@ -150,6 +150,42 @@ def test_what_cannot_be_written_is_refused_and_the_guest_is_fine_afterwards(gues
     with pytest.raises(GuestRefused, match="occupied"):
         guest.write("occupied", b"x" * MIB)
     assert run(guest, "echo fine") == (0, b"fine\n")
+
+
+def test_several_files_are_written_in_one_go_each_with_its_mode(guest):
+    guest.write_files(
+        [
+            File("several/one", b"first\n", mode=0o755),
+            File("several/deep/two", b"second\n"),
+            File("several/empty", b""),
+        ]
+    )
+    script = "cd several && stat -c '%a %s' one deep/two empty && cat one deep/two && test -O deep"
+    assert run(guest, script) == (0, b"755 6\n644 7\n644 0\nfirst\nsecond\n")
+
+
+def test_many_files_are_written_however_many_they_are(guest):
+    guest.write_files([File(f"many/{number}", b"x" * 2000) for number in range(300)])
+    assert run(guest, "cat many/* | wc -c") == (0, b"600000\n")
+
+
+def test_no_file_at_all_is_no_trouble(guest):
+    guest.write_files([])
+    assert run(guest, "echo fine") == (0, b"fine\n")
+
+
+def test_the_first_of_several_that_cannot_be_written_is_named_and_the_others_are_there(guest):
+    run(guest, "mkdir -p taken/a taken/b")
+    with pytest.raises(GuestRefused, match="taken/a"):
+        guest.write_files(
+            [
+                File("before", b"1"),
+                File("taken/a", b"2" * MIB),
+                File("taken/b", b"3"),
+                File("after", b"4"),
+            ]
+        )
+    assert run(guest, "cat before after") == (0, b"14")
 
 
 def test_it_answers_again_after_each_kind_of_request(guest):
