@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_keeps_a_template_from_being_made_and_no_job_from_ru
     start, host_config, tmp_path
 ):
     """Its memory does not fit: the kernel kills QEMU where it writes to what cannot be kept."""
-    small = replace_in(host_config, "worker", memory=512 * MIB, cpus=1, boot_timeout=240)
+    small = replace_in(host_config, "worker", memory=512 * MIB, cpus=2, boot_timeout=240)
     path = tmp_path / "full"
     with small_disk(path, "24m"):
         with start(path, small) as (machine, said):

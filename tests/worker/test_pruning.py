@@ -163,6 +163,8 @@ def test_a_machine_runs_on_from_what_was_dropped(config, platform, tmp_path):
         pruning.prune(replace_in(config, "snapshots", size=1))
         assert left(config) == set()
         said = []
-        script = "set -e; cat /usr/lib/x86_64-linux-gnu/*.so* | md5sum; perl -e 'print \"runs\"'"
+        script = (
+            "set -e; cat /usr/lib/x86_64-linux-gnu/libc*.so* | md5sum; perl -e 'print \"runs\"'"
+        )
         assert machine.guest.run(["bash", "-c", script], said.append) == 0
         assert b"".join(said).endswith(b"runs")

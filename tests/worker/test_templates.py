@@ -192,7 +192,7 @@ def small(host_config, platform, tmp_path_factory):
     path = tmp_path_factory.mktemp("small")
     (path / "config.ini").write_text(
         f"[DEFAULT]\nvar = {path}\n[images]\npath = {host_config.images.path}\n"
-        f"[worker]\nmemory = 512MiB\ncpus = 1\naccelerator = {platform.hardware.accelerator}\n"
+        f"[worker]\nmemory = 512MiB\ncpus = 2\naccelerator = {platform.hardware.accelerator}\n"
         "boot_timeout = 240s\n"
     )
     environ = {**os.environ, "BUILDSRHT_CONFIG": str(path / "config.ini"), "VAR": ""}
