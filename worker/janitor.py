@@ -23,6 +23,7 @@ from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
 from worker.logbook import seal_spool, spooled_logs
+from worker.qemu import escaped
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ def pids_naming(text: str) -> list[int]:
             command = (entry / "cmdline").read_bytes()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if text.encode() in command:
+        if text.encode() in command or escaped(text).encode() in command:
             found.append(int(entry.name))
     return found
 

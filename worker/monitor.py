@@ -10,6 +10,7 @@ Knows nothing of processes or of what a guest does. Any trouble is a MonitorErro
 import asyncio
 import contextlib
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -83,12 +84,13 @@ class Monitor:
         self._qmp.cmd("migrate-set-capabilities", capabilities=capabilities)
 
     def _await_completion(self) -> None:
-        while True:
-            event = self._qmp.pull_event(wait=float(ANSWER_SECONDS))
-            if event is None or event["event"] != "MIGRATION":
+        deadline = time.monotonic() + ANSWER_SECONDS
+        while (left := deadline - time.monotonic()) > 0:
+            event = self._qmp.pull_event(wait=left) or {}
+            status = event.get("data", {}).get("status")
+            if event.get("event") != "MIGRATION" or status not in ("completed", "failed"):
                 continue
-            status = event["data"]["status"]
             if status == "completed":
                 return
-            if status == "failed":
-                raise MonitorError(f"QEMU failed to: {self._qmp.cmd('query-migrate')}")
+            raise MonitorError(f"QEMU failed to: {self._qmp.cmd('query-migrate')}")
+        raise MonitorError(f"QEMU took longer than {ANSWER_SECONDS} s")

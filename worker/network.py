@@ -50,10 +50,11 @@ FORBIDDEN = (
 )
 
 # In the new namespace, as its root: rules first, then tell that they are in force, then become
-# the command, which must not inherit the descriptor that told it.
+# the command, which must not inherit the descriptor that told it, nor what a shell adds to the
+# environment.
 ENTER = (
     'ip link set lo up && nft -f "$1" && echo ready >&"$2" && eval "exec $2>&-" '
-    '&& shift 2 && exec "$@"'
+    '&& shift 2 && cd / && exec env -i "PATH=$PATH" "$@"'
 )
 
 

@@ -86,7 +86,7 @@ def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
     machine = MACHINES[arch]
     return [
         # By its name the janitor knows whose it is.
-        *(machine.binary, "-name", _escaped(parts.name)),
+        *(machine.binary, "-name", f"guest={escaped(parts.name)}"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *machine.options,
@@ -111,7 +111,7 @@ def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
     ]
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """In QEMU's options a comma ends a value."""
     return text.replace(",", ",,")
 

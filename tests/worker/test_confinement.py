@@ -159,7 +159,6 @@ def test_every_thread_of_it_is_without_capabilities_and_behind_a_seccomp_filter(
 
 
 @pytest.mark.vm
-@pytest.mark.xfail(reason="the shell that starts it adds PWD, which is ours, and SHLVL")
 def test_of_our_environment_it_knows_the_path_only(running):
     names = [word.partition("=")[0] for word in running.read("environ").split("\0") if word]
     assert names == ["PATH"]

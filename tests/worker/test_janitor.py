@@ -97,9 +97,12 @@ def test_a_later_attempt_at_the_same_job_is_left_alone(backend, crashed, fetch):
 
 def test_a_process_that_outlived_its_run_is_killed(backend, crashed):
     _, directory = crashed
-    sleeper = subprocess.Popen(["bash", "-c", "sleep 300; true", str(directory / "overlay.qcow2")])
-    janitor.sweep_host(backend)
-    assert sleeper.wait(10) == -signal.SIGKILL
+    command = ["bash", "-c", "echo; sleep 300; true", str(directory / "overlay.qcow2")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as sleeper:
+        # By then it has its command line.
+        assert sleeper.stdout.readline() == b"\n"
+        janitor.sweep_host(backend)
+        assert sleeper.wait(10) == -signal.SIGKILL
 
 
 def test_a_directory_that_is_in_use_is_left_alone(backend):

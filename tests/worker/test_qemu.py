@@ -86,7 +86,6 @@ def test_a_comma_in_a_directory_s_name_ends_no_option():
     assert name.replace(",,", ",").endswith("/work,debug-threads=on/1-1/vm")
 
 
-@pytest.mark.xfail(reason="QEMU takes what is before the equals sign for an option's name")
 def test_an_equals_sign_in_a_directory_s_name_makes_no_option_of_it():
     [name] = values(command(name="/work=1/1-1/vm"), "-name")
     assert name == "guest=/work=1/1-1/vm"

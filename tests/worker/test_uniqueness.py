@@ -125,7 +125,6 @@ def test_a_server_that_was_saved_serves_the_keys_that_its_machine_has_now(facts)
         assert each["served-key"] in each["host-keys"]
 
 
-@pytest.mark.xfail(reason="renew-host-keys fails where no ssh.service is installed")
 def test_host_keys_are_made_anew_where_no_server_is_installed_too(boot_real):
     with boot_real() as machine:
         assert run(machine, MAKE_KEY, user="root")[0] == 0
