@@ -12,6 +12,11 @@ from typing import Any
 # Each ratio is one median over another.
 RATIOS = {
     "first_byte_vs_clone": ("submit_to_first_byte", "clone_first_command"),
+    # A spare was started before anybody asked for it, a bare clone was not.
+    "first_byte_without_spare_vs_clone": (
+        "submit_to_first_byte_without_spare",
+        "clone_first_command",
+    ),
     "first_byte_vs_cold_boot": ("submit_to_first_byte", "cold_boot_ssh"),
     "layer_hit_speedup": ("layer_install", "layer_hit"),
 }

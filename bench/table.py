@@ -94,9 +94,9 @@ def _verdict(name: str, value: float) -> tuple[str, str]:
 
 def number(value: float) -> str:
     """With three digits or more, and never in powers of ten."""
-    if value >= 100:
+    if abs(value) >= 100:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if value >= 0.1 else f"{value:.4f}"
+    return f"{value:.3g}" if abs(value) >= 0.1 else f"{value:.4f}"
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

@@ -84,7 +84,13 @@ def test_a_target_is_a_limit_that_may_be_touched(target, value, is_met):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(12345.6, "12,346"), (100.4, "100"), (25.43, "25.4"), (0.1234, "0.123"), (0.01234, "0.0123")],
+    [
+        (12345.6, "12,346"),
+        (100.4, "100"),
+        (-25.43, "-25.4"),
+        (0.1234, "0.123"),
+        (0.01234, "0.0123"),
+    ],
 )
 def test_numbers_are_short_and_plain(value, text):
     assert number(value) == text
