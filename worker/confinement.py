@@ -14,6 +14,7 @@ from pathlib import Path
 UNUSED_USERS = 1_879_048_192
 # What user namespaces of ordinary users have, see subuid(5): their own, and a block of this size.
 BLOCK = 65_536
+NICENESS = 5
 
 
 def own_namespace() -> list[str]:
@@ -38,6 +39,8 @@ def confined(command: Sequence[str], file_size: int, device: Path | None = None)
     file of its may grow beyond `file_size` bytes."""
     user = user_number()
     return [
+        # This host's own processes go first: they bring the guest's output to its readers.
+        *("nice", "-n", str(NICENESS)),
         *("prlimit", "--core=0", f"--fsize={file_size}", "--"),
         *("setpriv", f"--reuid={user}", f"--regid={user}", _groups(device)),
         *("--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--no-new-privs"),

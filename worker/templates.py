@@ -54,7 +54,7 @@ def _find(platform: Platform, say: Callable[[str], None]) -> Snapshot | None:
 
 
 def _try_to_build(platform: Platform, say: Callable[[str], None], guard: Guard) -> Snapshot | None:
-    say(f"{platform.image.name} is booted once, for this job and all that follow.")
+    say(f"Booting {platform.image.name} once, for jobs to go on from.")
     try:
         return build(platform, guard)
     except TROUBLE as error:

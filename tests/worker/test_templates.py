@@ -28,7 +28,7 @@ from worker.machines import find_platform
 from worker.templates import RETRY_SECONDS
 
 ROOT = Path(__file__).parents[2]
-BOOTED = f"{IMAGE} is booted once, for this job and all that follow."
+BOOTED = f"Booting {IMAGE} once, for jobs to go on from."
 
 
 @pytest.fixture
