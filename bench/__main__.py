@@ -29,6 +29,7 @@ INTERRUPTED = 130
 PARTS: dict[str, Callable[[Place], Figures]] = {
     "clone": clones.first_command,
     "memory": clones.memory,
+    "bulk": clones.bulk,
     "cold_boot": cold_boot.measure,
     "trivial": trivial.one_by_one,
     "rate": trivial.two_at_a_time,

@@ -21,6 +21,9 @@ from worker.guest import Guest
 
 REPETITIONS = 10
 MACHINES = 12
+BULK_BYTES = 2**28
+BULK_REPETITIONS = 3
+BULK_SECONDS = 300
 # For one machine; most take half a second.
 MACHINE_SECONDS = 60
 # What a machine that has just started still does is over by then.
@@ -64,6 +67,26 @@ def _until_true(guest: Guest, begun: float) -> float:
     if status != 0:
         raise MeasurementFailed(f"`true` in a clone: exit status {status}")
     return time.monotonic() - begun
+
+
+def bulk(place: Place) -> Figures:
+    """How fast a large file leaves a machine, as an artifact does."""
+    platform = place.platform
+    around = vm.Surroundings(place.directory / "bulk", guard=within(BULK_SECONDS))
+    with vm.clone(place.template, platform.image, platform.hardware, around) as machine:
+        command = ["sh", "-c", f"head -c {BULK_BYTES} /dev/zero >large"]
+        if machine.guest.run(command, lambda _: None) != 0:
+            raise MeasurementFailed("the machine could not make a large file")
+        rates = [_read_rate(machine.guest) for _ in range(BULK_REPETITIONS)]
+    return Figures(rates={"artifact_mb_per_second": Summary.of(rates)})
+
+
+def _read_rate(guest: Guest) -> float:
+    begun = time.monotonic()
+    size = sum(len(chunk) for chunk in guest.read("large", limit=BULK_BYTES))
+    if size != BULK_BYTES:
+        raise MeasurementFailed(f"{size} of {BULK_BYTES} bytes arrived")
+    return size / 1e6 / (time.monotonic() - begun)
 
 
 def memory(place: Place) -> Figures:

@@ -53,6 +53,7 @@ LEGEND = {
     "sixteen_at_once": "16 jobs and 16 workers, from the first submit to the last success",
     "two_hundred_in_a_row": "200 jobs, one after the other",
     "jobs_per_minute": "two workers; from the first submit to the last success",
+    "artifact_mb_per_second": "a file of 256 MiB, from a machine to its host",
     "submissions_per_second": "accepted by the API while 2,000 jobs wait",
     "per_extra_vm": "what one more idle machine takes, by the kernel's Pss",
     "per_extra_vm_by_available": "... by the kernel's MemAvailable, which sees all of the host",
