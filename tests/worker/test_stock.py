@@ -11,10 +11,11 @@ import pytest
 
 from buildsrht import processes
 from tests.worker.conftest import replace_in
+from tests.worker.saved import copy_snapshot
 from worker import spares, templates, vm
 from worker.errors import GuestLost
 from worker.janitor import pids_naming
-from worker.snapshots import Snapshot
+from worker.snapshots import TEMPLATES, Snapshot
 from worker.spares import borrow
 from worker.stock import share_out
 
@@ -30,7 +31,7 @@ from worker.stock import keep_stock
 
 loaded = config.load()
 worker = replace(loaded.worker, path=Path(sys.argv[1]))
-snapshots = replace(loaded.snapshots, spares=int(sys.argv[2]))
+snapshots = replace(loaded.snapshots, path=Path(sys.argv[2]), spares=int(sys.argv[3]))
 keep_stock(replace(loaded, worker=worker, snapshots=snapshots))
 """
 BORROW_AND_DIE = """
@@ -85,15 +86,22 @@ def template(platform):
     return templates.require(platform, print)
 
 
-@contextmanager
-def stock(work, number):
-    """The process that keeps spares, and every process of its when it ends."""
-    command = [sys.executable, "-P", "-c", STOCK, str(work), str(number)]
-    process = processes.start(command)
-    try:
-        yield process
-    finally:
-        processes.stop(process, signal.SIGTERM, STOP_SECONDS)
+@pytest.fixture
+def stock(work, template, tmp_path):
+    """Starts the process that keeps spares, of this template only: `with stock(2)`."""
+    snapshots = tmp_path / "snapshots"
+    copy_snapshot(template, snapshots / TEMPLATES)
+
+    @contextmanager
+    def run(number):
+        command = [sys.executable, "-P", "-c", STOCK, str(work), str(snapshots), str(number)]
+        process = processes.start(command)
+        try:
+            yield process
+        finally:
+            processes.stop(process, signal.SIGTERM, STOP_SECONDS)
+
+    return run
 
 
 def ready(work):
@@ -127,8 +135,10 @@ def host_name(machine):
 
 
 @pytest.mark.vm
-def test_a_spare_is_borrowed_used_and_replaced_and_two_are_never_the_same(config, template, work):
-    with stock(work, 2):
+def test_a_spare_is_borrowed_used_and_replaced_and_two_are_never_the_same(
+    config, template, work, stock
+):
+    with stock(2):
         wait_until(lambda: len(ready(work)) == 2)
         with (
             borrow(config, template, vm.no_guard) as one,
@@ -145,8 +155,8 @@ def test_a_spare_is_borrowed_used_and_replaced_and_two_are_never_the_same(config
 
 
 @pytest.mark.vm
-def test_when_the_block_ends_nothing_of_the_machine_is_left(config, template, work):
-    with stock(work, 1):
+def test_when_the_block_ends_nothing_of_the_machine_is_left(config, template, work, stock):
+    with stock(1):
         wait_until(lambda: ready(work))
         [directory] = work.glob("spare-*")
         with borrow(config, template, vm.no_guard) as machine:
@@ -156,7 +166,7 @@ def test_when_the_block_ends_nothing_of_the_machine_is_left(config, template, wo
 
 
 @pytest.mark.vm
-def test_killing_it_wakes_whoever_waits_for_its_answer(config, template, work):
+def test_killing_it_wakes_whoever_waits_for_its_answer(config, template, work, stock):
     kills = []
 
     @contextmanager
@@ -164,15 +174,15 @@ def test_killing_it_wakes_whoever_waits_for_its_answer(config, template, work):
         kills.append(kill)
         yield
 
-    with stock(work, 1):
+    with stock(1):
         wait_until(lambda: ready(work))
         with borrow(config, template, guard) as machine, pytest.raises(GuestLost):
             machine.guest.run(["sh", "-c", "echo; sleep 60"], lambda _: kills[0]())
 
 
 @pytest.mark.vm
-def test_why_it_was_lost_can_be_asked(config, template, work):
-    with stock(work, 1):
+def test_why_it_was_lost_can_be_asked(config, template, work, stock):
+    with stock(1):
         wait_until(lambda: ready(work))
         with borrow(config, template, vm.no_guard) as machine:
             with pytest.raises(GuestLost):
@@ -181,8 +191,8 @@ def test_why_it_was_lost_can_be_asked(config, template, work):
 
 
 @pytest.mark.vm
-def test_a_run_that_is_killed_takes_its_spare_with_it(work):
-    with stock(work, 1):
+def test_a_run_that_is_killed_takes_its_spare_with_it(work, stock):
+    with stock(1):
         wait_until(lambda: ready(work))
         [directory] = work.glob("spare-*")
         pids = pids_naming(f"{directory}/")
@@ -196,9 +206,9 @@ def test_a_run_that_is_killed_takes_its_spare_with_it(work):
 
 @pytest.mark.vm
 def test_a_keeper_that_was_killed_lends_nothing_and_takes_its_machine_with_it(
-    config, template, work
+    config, template, work, stock
 ):
-    with stock(work, 1):
+    with stock(1):
         wait_until(lambda: ready(work))
         [directory] = work.glob("spare-*")
         pids = pids_naming(f"{directory}/")
