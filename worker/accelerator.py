@@ -16,7 +16,7 @@ from pathlib import Path
 from buildsrht.config import Config
 from worker import vm
 from worker.directories import owned_directory
-from worker.errors import RunnerError
+from worker.errors import BootTimeout
 from worker.images import BuiltImage
 from worker.qemu import KVM_DEVICE, MACHINES, Hardware
 
@@ -66,7 +66,10 @@ def _kvm_boots(config: Config, image: BuiltImage, guard: vm.Guard) -> bool:
             with vm.boot(image, hardware, around, timeout=TRIAL_SECONDS):
                 log.info("KVM works here: a trial guest booted")
                 return True
-        except RunnerError as error:
+        except BootTimeout as error:
+            # A trial that somebody ended says nothing about this host.
+            if vm.was_stopped(guard):
+                raise
             log.warning("KVM does not work here, guests are emulated: %s", error)
             return False
 

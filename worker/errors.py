@@ -11,6 +11,8 @@ RunnerError (of BuildsError)
 A job that meets one fails, and its log says the message.
 """
 
+import subprocess
+
 from buildsrht.errors import BuildsError
 
 
@@ -41,3 +43,7 @@ class SnapshotBroken(RunnerError):
 
 class ImageMissing(RunnerError):
     """The image is known, but not built here."""
+
+
+# What may go wrong where this host does something for itself, a full disk included.
+TROUBLE = (RunnerError, OSError, subprocess.SubprocessError)

@@ -246,8 +246,7 @@ class AgentGuest:
     def _receive_exactly(self, length: int) -> bytes:
         data = bytearray()
         while len(data) < length:
-            if self._deadline is not None:
-                self._channel.settimeout(max(self._deadline - time.monotonic(), 0.001))
+            self._watch_the_time()
             try:
                 piece = self._channel.recv(length - len(data))
             except ConnectionError as error:
@@ -256,6 +255,15 @@ class AgentGuest:
                 raise GuestLost()
             data += piece
         return bytes(data)
+
+    def _watch_the_time(self) -> None:
+        """Also against a guest that never stops talking, which no timeout of a socket notices."""
+        if self._deadline is None:
+            return
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._channel.settimeout(left)
 
 
 def _fields(payload: bytes) -> dict[str, Any]:

@@ -16,14 +16,16 @@ from pathlib import Path
 
 from buildsrht.manifest import Manifest
 from worker import packages, snapshots, vm
-from worker.errors import SnapshotBroken
-from worker.logbook import Logbook
+from worker.errors import TROUBLE, SnapshotBroken
+from worker.logbook import Logbook, OutputLimitReached
 from worker.platforms import Platform, alone, digest, settle
 from worker.snapshots import Snapshot
-from worker.templates import TROUBLE
 from worker.vm import Guard, Surroundings
 
 log = logging.getLogger(__name__)
+
+# Each layer on top of another is one more file that its machines read through.
+MOST_DISKS = 8
 
 
 def home_of(platform: Platform) -> Path:
@@ -79,7 +81,8 @@ def _find(platform: Platform, key: str, logbook: Logbook) -> Snapshot | None:
 
 
 def is_fresh(layer: Snapshot, lifetime: float) -> bool:
-    return time.time() < layer.made_at + lifetime
+    # The clock may have been set back.
+    return 0 <= time.time() - layer.made_at < lifetime
 
 
 def _try_to_build(
@@ -87,6 +90,8 @@ def _try_to_build(
 ) -> Snapshot | None:
     try:
         return _build(platform, template, manifest, logbook, guard)
+    except OutputLimitReached:
+        raise
     except TROUBLE as error:
         if vm.was_stopped(guard):
             raise
@@ -107,7 +112,7 @@ def _build(
             packages.add_repositories(machine.guest, manifest, logbook)
             packages.install_packages(machine.guest, manifest, logbook)
             settle(machine.guest)
-            machine.save(directory, base.disks)
+            machine.save(directory)
         made = {
             # As old as its oldest package.
             "at": time.time() if base is template else base.made_at,
@@ -131,9 +136,10 @@ def _bases(
 ) -> Iterable[Snapshot]:
     for layer in layers:
         if (
-            layer.made["template"] == template.key
-            and layer.made["repositories"] == _repositories(manifest)
+            layer.made.get("template") == template.key
+            and layer.made.get("repositories") == _repositories(manifest)
             and set(layer.made["packages"]) < set(manifest.packages)
+            and len(layer.disks) < MOST_DISKS
             and is_fresh(layer, platform.config.snapshots.layer_lifetime)
             and layer.is_intact()
         ):

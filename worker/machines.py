@@ -5,6 +5,8 @@ Every way leads to the same: a guest of the image that nobody used before. What 
 said in one line of the job's log, and the next way is taken.
 """
 
+import logging
+import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,14 +16,16 @@ from buildsrht.config import Config
 from buildsrht.manifest import Manifest
 from worker import images, layers, snapshots, templates, vm
 from worker.accelerator import choose_accelerator
-from worker.errors import SnapshotBroken
+from worker.errors import TROUBLE, RunnerError, SnapshotBroken
 from worker.guest import Guest
-from worker.logbook import Logbook
+from worker.logbook import Logbook, OutputLimitReached
 from worker.platforms import Platform
 from worker.qemu import Hardware
 from worker.snapshots import Snapshot
 from worker.spares import Borrowed, borrow
 from worker.vm import Guard, Surroundings, Vm
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,31 @@ def find_platform(config: Config, image: str, arch: str, guard: Guard = vm.no_gu
 def _continue(
     stack: ExitStack, platform: Platform, wanted: Wanted, around: Surroundings
 ) -> Started | None:
-    """A machine that continues a snapshot, if there is one that can be continued."""
+    """A machine that continues a snapshot, if there is one that can be continued. No trouble with
+    snapshots is a reason for a job to fail."""
     if not platform.config.snapshots.enabled:
         return None
+    try:
+        return _from_snapshot(stack, platform, wanted, around)
+    except OutputLimitReached:
+        raise
+    except (*TROUBLE, LookupError, TypeError, ValueError) as error:
+        if vm.was_stopped(wanted.guard):
+            raise
+        log.warning("no machine from a snapshot", exc_info=True)
+        wanted.logbook.say(f"No machine from a snapshot: {error or type(error).__name__}")
+        return None
+
+
+def _from_snapshot(
+    stack: ExitStack, platform: Platform, wanted: Wanted, around: Surroundings
+) -> Started | None:
     logbook = wanted.logbook
     template = templates.require(platform, logbook.say, wanted.guard)
     if template is None:
         return None
+    # Whatever is made of it needs it.
+    template.note_use()
     if layers.are_wanted(platform, wanted.manifest):
         layer = layers.require(platform, template, wanted.manifest, logbook, wanted.guard)
         if layer and (machine := _clone(stack, layer, platform, wanted, around)):
@@ -103,13 +125,16 @@ def _clone(
         if vm.was_stopped(wanted.guard):
             raise
         wanted.logbook.say(f"{error}. The next job makes it anew.")
-        snapshots.drop(snapshot.directory.parent, snapshot.key)
+        snapshots.drop_this(snapshot)
         return None
 
 
 def _boot(stack: ExitStack, platform: Platform, around: Surroundings) -> Started:
     timeout = platform.config.worker.boot_timeout
-    machine = stack.enter_context(
-        vm.boot(platform.image, platform.hardware, around, timeout=timeout)
-    )
+    try:
+        machine = stack.enter_context(
+            vm.boot(platform.image, platform.hardware, around, timeout=timeout)
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise RunnerError(f"{platform.image.name} could not be started: {error}") from error
     return Started(machine, has_packages=False)

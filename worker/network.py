@@ -27,6 +27,7 @@ from worker.errors import RunnerError
 
 RESOLVER = "10.0.2.3"
 STDERR = "stderr"
+SAID_BYTES = 4096
 START_SECONDS = 20
 STOP_SECONDS = 5
 
@@ -103,9 +104,11 @@ def _not_in_forbidden(addresses: Sequence[IPv4Address]) -> list[str]:
 
 
 def said_by(directory: Path) -> str:
-    """What the command that ran with this directory has said on its stderr."""
+    """The end of what the command that ran with this directory has said on its stderr."""
     try:
-        return (directory / STDERR).read_text(errors="replace")
+        with (directory / STDERR).open("rb") as file:
+            file.seek(max(os.fstat(file.fileno()).st_size - SAID_BYTES, 0))
+            return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
 

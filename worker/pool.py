@@ -6,6 +6,7 @@ not be there in the work horse, which would wait for them for ever.
 """
 
 import logging
+import math
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 PROGRAM = (sys.executable, "-P", "-m", "worker")
 SWEEP_SECONDS = 60
 STOP_SECONDS = 30
+RESTART_SECONDS = 10
 # How old a look at the disk may be when a job is taken.
 LOOK_SECONDS = 2
 
@@ -122,13 +124,17 @@ class StockProcess:
     def __init__(self, config: Config):
         self._is_wanted = config.snapshots.enabled and config.snapshots.spares > 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._started = -math.inf
 
     def ensure(self) -> None:
         """Start it if it does not run."""
         if not self._is_wanted or (self._process and self._process.poll() is None):
             return
+        if time.monotonic() < self._started + RESTART_SECONDS:
+            return
         if self._process:
             log.warning("the stock of spares ended with status %d", self._process.returncode)
+        self._started = time.monotonic()
         command = [*processes.dies_with_us(signal.SIGKILL), *PROGRAM, "stock"]
         self._process = processes.start(command)
 

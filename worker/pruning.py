@@ -64,4 +64,4 @@ def surplus(found: Iterable[Snapshot], allowed: int, missing: int) -> list[Snaps
 
 def _drop(snapshot: Snapshot, reason: str) -> None:
     log.info("removing snapshot %s: %s", snapshot.key, reason)
-    snapshots.drop(snapshot.directory.parent, snapshot.key)
+    snapshots.drop_this(snapshot)

@@ -35,6 +35,7 @@ TEMPLATES = "templates"
 LAYERS = "layers"
 MADE = "made.json"
 USED = "used"
+UNSEALED = (OWNER, MADE, USED)
 # A work in progress is beside what is finished, so that finishing is a rename.
 BUILDING = "building-"
 DROPPED = "dropped-"
@@ -62,9 +63,16 @@ class Snapshot:
         return self.directory / "empty.qcow2"
 
     @property
+    def id(self) -> str:
+        """Unlike the key, this is another one when a snapshot is made anew."""
+        return str(self.made["id"])
+
+    @property
     def disks(self) -> list[Path]:
-        """What lies over the image's own disk, lowest first."""
-        return sorted(self.directory.glob("disk-*.qcow2"), key=lambda disk: (len(disk.name), disk))
+        """What lies over the image's own disk, lowest first. As sealed: what is in the directory
+        may be gone the next moment."""
+        names = [name for name in self.made["seal"] if name.startswith("disk-")]
+        return [self.directory / name for name in sorted(names, key=lambda name: (len(name), name))]
 
     @property
     def made_at(self) -> float:
@@ -137,7 +145,11 @@ def find(home: Path, key: str) -> Snapshot | None:
 
 def all_in(home: Path) -> list[Snapshot]:
     """Every snapshot that is readable, checked or not."""
-    found = [_finished(directory) for directory in home.iterdir()] if home.exists() else []
+    if not home.exists():
+        return []
+    with os.scandir(home) as entries:
+        # Beside them is a lock for every key that was ever asked for.
+        found = [_finished(Path(entry)) for entry in entries if entry.is_dir()]
     return [snapshot for snapshot in found if snapshot]
 
 
@@ -146,9 +158,15 @@ def _read(directory: Path) -> Snapshot:
         made = json.loads((directory / MADE).read_text())
     except (OSError, ValueError) as error:
         raise SnapshotBroken(f"snapshot {directory.name} has no description: {error}") from error
-    if not (isinstance(made, dict) and isinstance(made.get("seal"), dict) and "at" in made):
+    if not _is_description(made):
         raise SnapshotBroken(f"snapshot {directory.name} has no description, but something else")
     return Snapshot(directory, made)
+
+
+def _is_description(made: Any) -> bool:
+    return (
+        isinstance(made, dict) and {"at", "id"} <= set(made) and isinstance(made.get("seal"), dict)
+    )
 
 
 @contextmanager
@@ -167,13 +185,36 @@ def building(home: Path, key: str) -> Iterator[Path]:
 
 def publish(directory: Path, home: Path, key: str, made: Mapping[str, Any]) -> Snapshot:
     """Seal what is in `directory` and make it the snapshot of that key, in place of any other."""
+    sealed = seal(directory, made)
     (directory / OWNER).unlink(missing_ok=True)
-    seal = {path.name: _seal_of(path) for path in sorted(directory.iterdir())}
-    (directory / MADE).write_text(json.dumps({**made, "seal": seal}))
-    (directory / USED).touch()
     drop(home, key)
     os.rename(directory, home / key)
-    return Snapshot(home / key, json.loads((home / key / MADE).read_text()))
+    return Snapshot(home / key, sealed.made)
+
+
+def seal(directory: Path, made: Mapping[str, Any]) -> Snapshot:
+    """What is in `directory`, as a snapshot that nobody finds yet."""
+    files = [path for path in sorted(directory.iterdir()) if path.name not in UNSEALED]
+    for path in files:
+        _write_out(path)
+    described = {**made, "id": token_hex(8), "seal": {path.name: _seal_of(path) for path in files}}
+    (directory / MADE).write_text(json.dumps(described))
+    (directory / USED).touch()
+    return Snapshot(directory, described)
+
+
+def _write_out(path: Path) -> None:
+    """After a loss of power a file may have its size and time, and not its content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def drop_this(snapshot: Snapshot) -> None:
+    """Remove the snapshot, unless it was made anew since it was found."""
+    with suppress(SnapshotBroken):
+        if _read(snapshot.directory).id != snapshot.id:
+            return
+    drop(snapshot.directory.parent, snapshot.key)
 
 
 def drop(home: Path, key: str) -> None:

@@ -22,13 +22,14 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from buildsrht.config import Config
 from worker import vm
 from worker.directories import owned_directory
 from worker.errors import RunnerError
 from worker.guest import AgentGuest, Identity
-from worker.platforms import Platform
+from worker.platforms import Platform, digest
 from worker.processes import die_with_parent
 from worker.snapshots import Snapshot
 from worker.vm import Guard, Surroundings, Vm
@@ -37,17 +38,19 @@ log = logging.getLogger(__name__)
 
 SOCKET = "socket"
 LENT = "lent"
+WARM_UP_SECONDS = 20
 BORROW_SECONDS = 2
 RETURN_SECONDS = 10
 
 
-def spare_id(snapshot: Snapshot) -> str:
-    """A layer that was made anew has the key of the old one."""
-    return f"{snapshot.key}-{snapshot.made_at:.0f}"
+def spare_id(config: Config, snapshot: Snapshot) -> str:
+    """One snapshot, with one set of rules for its network."""
+    rules = digest([str(destination) for destination in config.network.allow])
+    return f"{snapshot.id}-{rules[:8]}"
 
 
 def directory_of(config: Config, snapshot: Snapshot, keeper: int) -> Path:
-    return config.worker.path / f"spare-{spare_id(snapshot)}-{keeper}"
+    return config.worker.path / f"spare-{spare_id(config, snapshot)}-{keeper}"
 
 
 # --- the keeper -----------------------------------------------------------------------------------
@@ -56,8 +59,10 @@ def directory_of(config: Config, snapshot: Snapshot, keeper: int) -> Path:
 def keep(platform: Platform, snapshot: Snapshot) -> None:
     """Make one spare, lend it once, and return when it is gone. For a process of its own, which
     SIGTERM ends unless the spare is lent."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
+    signal.signal(signal.SIGTERM, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     die_with_parent()
+    snapshot.check()
     config = platform.config
     # Closing what is in the first tells the borrower that nothing is left of the others.
     with (
@@ -72,9 +77,17 @@ def keep(platform: Platform, snapshot: Snapshot) -> None:
             _lend(machine, borrower)
 
 
+def _leave(*_: object) -> NoReturn:
+    # Once: a second time would interrupt the clearing up.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit()
+
+
 def _warm_up(machine: Vm) -> None:
-    machine.guest.run(["bash", "-c", "true"], lambda _: None, terminal=True)
-    machine.monitor.stop()
+    # What is in a layer may be anything, also a shell that never ends.
+    with vm.within(WARM_UP_SECONDS)(machine.kill):
+        machine.guest.run(["bash", "-c", "true"], lambda _: None, terminal=True)
+        machine.monitor.stop()
 
 
 def _await_borrower(directory: Path) -> socket.socket:
@@ -146,7 +159,7 @@ class Borrowed:
 def borrow(config: Config, snapshot: Snapshot, guard: Guard) -> Iterator[Borrowed | None]:
     """A spare of that snapshot, for as long as the block runs; None if none is ready."""
     with ExitStack() as stack:
-        for directory in config.worker.path.glob(f"spare-{spare_id(snapshot)}-*"):
+        for directory in config.worker.path.glob(f"spare-{spare_id(config, snapshot)}-*"):
             with ExitStack() as attempt:
                 spare = _try_to_borrow(attempt, directory, guard)
                 if spare:
@@ -165,7 +178,7 @@ def _try_to_borrow(stack: ExitStack, directory: Path, guard: Guard) -> Borrowed 
         spare = Borrowed(channel, keeper)
         stack.callback(spare.await_end)
         stack.enter_context(guard(spare.kill))
-        spare.guest.become(Identity.new(), time.monotonic() + BORROW_SECONDS)
+        spare.guest.become(Identity.new(), time.monotonic() + vm.RESTORE_SECONDS)
         return spare
     except (OSError, IndexError, RunnerError) as error:
         # Somebody else was faster, or it is on its way out.

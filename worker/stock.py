@@ -28,8 +28,7 @@ LOOK_SECONDS = 0.2
 # A job that has just got a spare shall have the processors for itself while it starts.
 REST_SECONDS = 2
 # After a keeper failed, until its snapshot is tried again.
-RETRY_SECONDS = 60
-STOP_SECONDS = 20
+RETRY_SECONDS = 3600
 
 
 @dataclass
@@ -66,10 +65,11 @@ class Stock:
                 self._start(name, *wanted[name])
 
     def stop(self) -> None:
+        """Returns when the last machine that was lent is given back; whoever does not want to wait
+        for that kills us."""
         for pid in self._keepers:
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._keepers and time.monotonic() < deadline:
+        while self._keepers:
             self._reap()
             time.sleep(LOOK_SECONDS / 10)
 
@@ -81,7 +81,7 @@ class Stock:
             platform = find_snapshot_platform(self._config, snapshot) if left else None
             if platform:
                 left -= 1
-                yield spares.spare_id(snapshot), (platform, snapshot)
+                yield spares.spare_id(self._config, snapshot), (platform, snapshot)
 
     def _may_start(self) -> bool:
         lent = [each.lent_at for each in self._keepers.values() if each.lent_at is not None]
@@ -91,9 +91,12 @@ class Stock:
     def _start(self, name: str, platform: Platform, snapshot: Snapshot) -> None:
         if time.monotonic() < self._not_before.get(name, 0):
             return
+        # Until the keeper has a handler of its own, SIGTERM would be lost on ours.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         pid = os.fork()
         if pid == 0:
             _become_keeper(platform, snapshot)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         self._keepers[pid] = Keeper(pid, name, spares.directory_of(self._config, snapshot, pid))
 
     def _note_lent(self) -> None:
@@ -124,9 +127,9 @@ def find_snapshot_platform(config: Config, snapshot: Snapshot) -> Platform | Non
     """What a snapshot runs on; None if that is not what is here now."""
     try:
         platform = find_platform(config, snapshot.made["image"], snapshot.made["arch"])
-    except RunnerError:
+    except (RunnerError, KeyError):
         return None
-    return platform if snapshot.made["platform"] == platform.key else None
+    return platform if snapshot.made.get("platform") == platform.key else None
 
 
 def _become_keeper(platform: Platform, snapshot: Snapshot) -> None:
@@ -152,6 +155,10 @@ def keep_stock(config: Config) -> None:
         signal.signal(number, lambda *_: stopping.append(True))
     stock = Stock(config)
     while not stopping:
-        stock.look()
+        try:
+            stock.look()
+        # If this process ended, so would the machines that it has lent.
+        except Exception:
+            log.exception("the stock of spares will be looked at again")
         time.sleep(LOOK_SECONDS)
     stock.stop()

@@ -9,13 +9,12 @@ Knows nothing of jobs or of what is installed in a machine.
 """
 
 import logging
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from worker import snapshots, vm
-from worker.errors import RunnerError, SnapshotBroken
+from worker.errors import TROUBLE, SnapshotBroken
 from worker.platforms import Platform, alone, settle
 from worker.snapshots import Snapshot
 from worker.vm import Guard, Surroundings
@@ -24,8 +23,9 @@ log = logging.getLogger(__name__)
 
 # After a failure; a host where it never works shall not try for every job.
 RETRY_SECONDS = 600
-# What may go wrong on the way to a snapshot, a full disk included.
-TROUBLE = (RunnerError, OSError, subprocess.SubprocessError)
+# Beyond the boot, for whatever an image does until it is at rest, and for one command in a clone.
+SETTLE_SECONDS = 180
+TRIAL_SECONDS = 60
 
 
 def home_of(platform: Platform) -> Path:
@@ -40,8 +40,11 @@ def require(
     if found or _failed_lately(platform):
         return found
     with alone(home_of(platform) / f"{platform.key}.lock", guard):
-        # Whoever had the lock before has made it, most likely.
-        return _find(platform, say) or _try_to_build(platform, say, guard)
+        # Whoever had the lock before has made it, most likely, or has found that it cannot be.
+        found = _find(platform, say)
+        if found or _failed_lately(platform):
+            return found
+        return _try_to_build(platform, say, guard)
 
 
 def _find(platform: Platform, say: Callable[[str], None]) -> Snapshot | None:
@@ -70,23 +73,24 @@ def build(platform: Platform, guard: Guard = vm.no_guard) -> Snapshot:
     """Boot the image, save it, try what was saved, and publish it."""
     home, key = home_of(platform), platform.key
     with snapshots.building(home, key) as directory:
-        around = Surroundings(directory / "vm", guard=guard)
+        timeout = platform.config.worker.boot_timeout
+        around = Surroundings(directory / "vm", guard=vm.within(timeout + SETTLE_SECONDS, guard))
         with vm.boot(
             platform.image,
             platform.hardware,
             around,
-            timeout=platform.config.worker.boot_timeout,
+            timeout=timeout,
             to_be_saved=True,
         ) as machine:
             settle(machine.guest)
-            machine.save(directory, lower_disks=[])
+            machine.save(directory)
         made = {"at": time.time(), **platform.facts}
-        _try_out(platform, Snapshot(directory, made), guard)
+        _try_out(platform, snapshots.seal(directory, made), guard)
         return snapshots.publish(directory, home, key, made)
 
 
 def _try_out(platform: Platform, candidate: Snapshot, guard: Guard) -> None:
-    around = Surroundings(candidate.directory / "trial", guard=guard)
+    around = Surroundings(candidate.directory / "trial", guard=vm.within(TRIAL_SECONDS, guard))
     with vm.clone(candidate, platform.image, platform.hardware, around) as machine:
         status = machine.guest.run(["true"], lambda _: None)
     if status != 0:
@@ -99,6 +103,8 @@ def _failure_note(platform: Platform) -> Path:
 
 def _failed_lately(platform: Platform) -> bool:
     try:
-        return time.time() - _failure_note(platform).stat().st_mtime < RETRY_SECONDS
+        age = time.time() - _failure_note(platform).stat().st_mtime
+        # The clock may have been set back.
+        return 0 <= age < RETRY_SECONDS
     except FileNotFoundError:
         return False

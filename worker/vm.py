@@ -64,6 +64,22 @@ def was_stopped(guard: Guard) -> bool:
         return stopped.is_set()
 
 
+def within(seconds: float, guard: Guard = no_guard) -> Guard:
+    """A guard that also destroys the machine itself when the time is over."""
+
+    @contextmanager
+    def both(kill: Callable[[], None]) -> Iterator[None]:
+        timer = threading.Timer(seconds, kill)
+        timer.start()
+        try:
+            with guard(kill):
+                yield
+        finally:
+            timer.cancel()
+
+    return both
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """Where a machine is kept, whom it may talk to, and who may end it."""
@@ -114,11 +130,11 @@ class Vm:
         with contextlib.suppress(OSError):
             self.channel.shutdown(socket.SHUT_RDWR)
 
-    def save(self, directory: Path, lower_disks: Sequence[Path]) -> None:
+    def save(self, directory: Path) -> None:
         """Stop the machine for good and leave in `directory` what a snapshot consists of.
 
-        Only for one that was started to be saved. `lower_disks` are those of the snapshot that it
-        continued, if it did. Raises MonitorError.
+        Only for one that was started to be saved. Raises MonitorError, and FileNotFoundError when
+        the snapshot that it continued was dropped meanwhile.
         """
         state = directory / "state"
         with _opened(state, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as file:
@@ -128,7 +144,7 @@ class Vm:
         self._process.wait(END_SECONDS)
         assert self._files.memory, "this machine was not started to be saved"
         self._files.memory.rename(directory / "memory")
-        for number, disk in enumerate([*lower_disks, self._files.disks[-1]], 1):
+        for number, disk in enumerate(self._files.disks[1:], 1):
             os.link(disk, directory / f"disk-{number}.qcow2")
         _make_overlay(self._files.disks[0], directory / "empty.qcow2")
 
@@ -216,9 +232,13 @@ def clone(
             files = _clone_files(snapshot, image, directory, to_be_saved)
             vm = stack.enter_context(_started(image, hardware, files, around))
             _wake(vm, snapshot)
-        except (FileNotFoundError, MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
+        except (MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
             reason = str(error) or "its machine ended at once"
             raise SnapshotBroken(f"snapshot {snapshot.key}: {reason}") from error
+        except FileNotFoundError as error:
+            if snapshot.directory not in Path(error.filename or "/").parents:
+                raise
+            raise SnapshotBroken(f"snapshot {snapshot.key} was dropped") from error
         yield vm
 
 

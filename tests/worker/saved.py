@@ -95,14 +95,15 @@ def small_disk(path: Path, size: str) -> Iterator[None]:
 
 
 class PretendedVm:
-    def __init__(self, machine: FakeMachine):
+    def __init__(self, machine: FakeMachine, lower_disks: Sequence[Path]):
+        self.lower_disks = lower_disks
         self.guest = machine.guest
         self.memory = machine.home / "installed"
         self.memory.touch()
 
-    def save(self, directory: Path, lower_disks: Sequence[Path]) -> None:
+    def save(self, directory: Path) -> None:
         shutil.copy(self.memory, directory / "memory")
-        for number, disk in enumerate([*lower_disks, self.memory], 1):
+        for number, disk in enumerate([*self.lower_disks, self.memory], 1):
             os.link(disk, directory / f"disk-{number}.qcow2")
         for name in ("state", "empty.qcow2"):
             (directory / name).write_text(name)
@@ -113,10 +114,16 @@ class PretendedVm:
 
 @contextmanager
 def pretend_boot(
-    image, hardware, around: vm.Surroundings, *, timeout: float = 0, to_be_saved: bool = False
+    image,
+    hardware,
+    around: vm.Surroundings,
+    *,
+    timeout: float = 0,
+    to_be_saved: bool = False,
+    lower_disks: Sequence[Path] = (),
 ) -> Iterator[PretendedVm]:
     with fake_machine(around.directory) as machine, around.guard(machine.kill):
-        yield PretendedVm(machine)
+        yield PretendedVm(machine, lower_disks)
     shutil.rmtree(around.directory)
 
 
@@ -124,7 +131,7 @@ def pretend_boot(
 def pretend_clone(
     snapshot: Snapshot, image, hardware, around: vm.Surroundings, *, to_be_saved: bool = False
 ) -> Iterator[PretendedVm]:
-    with pretend_boot(image, hardware, around) as machine:
+    with pretend_boot(image, hardware, around, lower_disks=snapshot.disks) as machine:
         shutil.copy(snapshot.memory, machine.memory)
         yield machine
 

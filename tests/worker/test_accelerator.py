@@ -1,12 +1,14 @@
 """KVM is used where a guest booted on it, and nowhere else."""
 
 import json
+from contextlib import contextmanager
 
 import pytest
 
 from tests.worker.conftest import IMAGE, replace_in
 from worker import accelerator
 from worker.accelerator import choose_accelerator
+from worker.errors import BootTimeout
 from worker.images import BuiltImage, require_built
 
 
@@ -50,6 +52,24 @@ def test_another_kernel_or_qemu_is_tried_anew(config, image, trials, monkeypatch
     monkeypatch.setattr("platform.release", lambda: "another kernel")
     choose_accelerator(config, image)
     assert len(trials.verdicts) == 2
+
+
+def test_a_trial_that_was_stopped_says_nothing_and_is_not_remembered(config, image, monkeypatch):
+    @contextmanager
+    def boot(*_, **__):
+        raise BootTimeout("it was killed")
+        yield
+
+    @contextmanager
+    def stopped(kill):
+        kill()
+        yield
+
+    monkeypatch.setattr("worker.vm.boot", boot)
+    monkeypatch.setattr("os.access", lambda *_: True)
+    with pytest.raises(BootTimeout):
+        choose_accelerator(config, image, stopped)
+    assert not (config.images.path / accelerator.REMEMBERED).exists()
 
 
 @pytest.mark.parametrize("remembered", ["", "not JSON", "[]", json.dumps({"accelerator": "kvm"})])

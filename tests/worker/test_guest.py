@@ -1,14 +1,16 @@
 """What every guest does, whatever is behind it: each test runs against the fake and a real one."""
 
+import contextlib
 import hashlib
 import socket
 import struct
+import threading
 import time
 
 import pytest
 
 from worker.errors import BootTimeout, GuestLost, GuestRefused
-from worker.guest import AgentGuest, File
+from worker.guest import DATA, HEADER, AgentGuest, File, Identity
 
 MIB = 1024 * 1024
 
@@ -194,6 +196,27 @@ def test_it_answers_again_after_each_kind_of_request(guest):
 
 
 # --- what only concerns our end -------------------------------------------------------------------
+
+
+def test_a_guest_that_never_stops_talking_is_given_up_at_the_deadline_too():
+    ours, theirs = socket.socketpair()
+    over = threading.Event()
+
+    def flood():
+        with contextlib.suppress(OSError):
+            while not over.is_set():
+                theirs.sendall(HEADER.pack(DATA, 1000) + bytes(1000))
+
+    thread = threading.Thread(target=flood)
+    with ours, theirs:
+        thread.start()
+        begin = time.monotonic()
+        with pytest.raises(BootTimeout):
+            AgentGuest(ours).become(Identity.new(), begin + 0.3)
+        assert time.monotonic() - begin < 5
+        over.set()
+        ours.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def test_a_guest_that_never_answers_is_given_up_at_the_deadline():

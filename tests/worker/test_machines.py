@@ -4,6 +4,7 @@ Where a template has to be made anew, a copy of a good one stands in for booting
 really happens then is for tests/worker/test_templates.py to say.
 """
 
+import json
 import os
 import shutil
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from tests.worker.saved import (
 )
 from worker import machines, snapshots, templates, vm
 from worker.errors import RunnerError, SnapshotBroken
-from worker.snapshots import TEMPLATES
+from worker.snapshots import LAYERS, TEMPLATES
 
 MIB = 2**20
 
@@ -160,6 +161,31 @@ def test_a_template_that_was_dropped_meanwhile_is_no_reason_to_fail(monkeypatch,
     with machines.start(wanted(config, tmp_path / "run", said)) as machine:
         assert machine.guest.run(["true"], print) == 0
     assert len(said.about("it is gone")) == 1
+
+
+@pytest.mark.parametrize("described", [{}, {"seconds": "many"}])
+def test_a_layer_that_is_described_badly_is_no_reason_to_fail(monkeypatch, tmp_path, described):
+    config = pretend(monkeypatch, tmp_path)
+    manifest = {"packages": ["hello"]}
+    with machines.start(wanted(config, tmp_path / "first", **manifest)):
+        pass
+    [layer] = snapshots.all_in(config.snapshots.path / LAYERS)
+    made = {name: layer.made[name] for name in ("id", "at", "seal")}
+    (layer.directory / "made.json").write_text(json.dumps({**made, **described}))
+    said = Said()
+    with machines.start(wanted(config, tmp_path / "second", said, **manifest)) as machine:
+        assert not machine.has_packages
+    assert len(said.about("No machine from a snapshot")) == 1
+
+
+def test_a_place_where_no_snapshot_can_be_is_no_reason_to_fail(monkeypatch, tmp_path):
+    config = pretend(monkeypatch, tmp_path)
+    (tmp_path / "file").touch()
+    config = replace_in(config, "snapshots", path=tmp_path / "file" / "snapshots")
+    said = Said()
+    with machines.start(wanted(config, tmp_path / "run", said)) as machine:
+        assert machine.guest.run(["true"], print) == 0
+    assert len(said.about("No machine from a snapshot")) == 1
 
 
 def test_where_snapshots_are_switched_off_every_machine_is_booted(monkeypatch, tmp_path):

@@ -60,6 +60,13 @@ def test_nothing_goes_when_all_of_it_fits(config, make):
     assert left(config) == {"template", "layer"}
 
 
+def test_one_that_was_made_anew_since_it_was_judged_stays(tmp_path):
+    judged = small_snapshot(tmp_path, "key")
+    small_snapshot(tmp_path, "key")
+    snapshots.drop_this(judged)
+    assert snapshots.find(tmp_path, "key")
+
+
 def test_where_there_is_none_there_is_nothing_to_do(config):
     pruning.prune(config)
     assert left(config) == set()
@@ -153,6 +160,24 @@ def test_the_janitor_clears_away_what_cannot_be_read_and_nobody_will_ask_for(bac
     os.utime(broken.directory, (0, 0))
     janitor.sweep_host(replace(backend, config=config))
     assert not broken.directory.exists()
+
+
+@pytest.mark.vm
+def test_a_machine_whose_snapshot_was_dropped_is_not_saved_without_its_disks(platform, tmp_path):
+    template = copy_snapshot(templates.require(platform, print), tmp_path / TEMPLATES)
+    with (
+        snapshots.building(tmp_path / LAYERS, "key") as directory,
+        vm.clone(
+            template,
+            platform.image,
+            platform.hardware,
+            Surroundings(directory / "vm"),
+            to_be_saved=True,
+        ) as machine,
+    ):
+        snapshots.drop_this(template)
+        with pytest.raises(FileNotFoundError):
+            machine.save(directory)
 
 
 @pytest.mark.vm

@@ -163,9 +163,10 @@ def test_all_that_can_be_read_are_listed_and_nothing_that_lies_beside(home):
 
 
 def test_its_disks_are_told_lowest_first_however_many_there_are(home):
-    snapshot = small_snapshot(home, KEY)
-    for number in range(2, 13):
-        (snapshot.directory / f"disk-{number}.qcow2").touch()
+    with snapshots.building(home, KEY) as directory:
+        for number in range(1, 13):
+            (directory / f"disk-{number}.qcow2").touch()
+        snapshot = snapshots.publish(directory, home, KEY, {"at": 0})
     expected = [f"disk-{number}.qcow2" for number in range(1, 13)]
     assert [disk.name for disk in snapshot.disks] == expected
 

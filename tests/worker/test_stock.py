@@ -9,15 +9,17 @@ from contextlib import contextmanager
 
 import pytest
 
+from buildsrht import config as settings
 from buildsrht import processes
+from buildsrht.config import destinations
 from tests.worker.conftest import replace_in
-from tests.worker.saved import copy_snapshot
+from tests.worker.saved import copy_snapshot, small_snapshot
 from worker import spares, templates, vm
 from worker.errors import GuestLost
 from worker.janitor import pids_naming
-from worker.snapshots import TEMPLATES, Snapshot
+from worker.snapshots import TEMPLATES
 from worker.spares import borrow
-from worker.stock import share_out
+from worker.stock import Stock, share_out
 
 READY_SECONDS = 120
 STOP_SECONDS = 30
@@ -64,8 +66,25 @@ def test_each_of_the_last_used_has_one_and_the_first_of_them_the_rest(ids, numbe
 
 
 def test_a_layer_that_was_made_anew_does_not_get_the_spares_of_the_old_one(tmp_path):
-    old, new = (Snapshot(tmp_path / "key", {"at": at}) for at in (1000, 1060))
-    assert spares.spare_id(old) != spares.spare_id(new)
+    config = settings.load({"VAR": str(tmp_path)})
+    old, new = (small_snapshot(tmp_path, "key", at=1000) for _ in range(2))
+    assert spares.spare_id(config, old) != spares.spare_id(config, new)
+
+
+def test_a_spare_made_under_other_rules_for_its_network_is_not_lent(tmp_path):
+    config = settings.load({"VAR": str(tmp_path)})
+    freer = replace_in(config, "network", allow=destinations("10.1.2.3"))
+    snapshot = small_snapshot(tmp_path, "key")
+    assert spares.spare_id(config, snapshot) != spares.spare_id(freer, snapshot)
+
+
+def test_a_snapshot_that_does_not_say_where_it_belongs_gets_no_spare(tmp_path):
+    config = settings.load({"VAR": str(tmp_path)})
+    small_snapshot(config.snapshots.path / TEMPLATES, "key")
+    stock = Stock(config)
+    stock.look()
+    stock.stop()
+    assert list(tmp_path.glob("work/*")) == []
 
 
 # --- with real machines ---------------------------------------------------------------------------
@@ -118,7 +137,6 @@ def wait_until(condition):
 @contextmanager
 def borrowed_somewhere(work):
     """For a process that has nothing but the path."""
-    from buildsrht import config as settings
     from worker.machines import find_platform
 
     config = replace_in(settings.load(), "worker", path=work)

@@ -149,6 +149,13 @@ def test_without_one_the_reason_is_said_and_nothing_half_made_is_left(pretended,
     assert {path.suffix for path in home.iterdir()} == {".lock", ".failed"}
 
 
+def test_those_who_wait_for_one_that_cannot_be_made_do_not_try_it_each(pretended, trouble):
+    saids = [Said() for _ in range(4)]
+    with trouble(), ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda said: require(pretended, said), saids)) == [None] * 4
+    assert sorted(len(said.about(BOOTED)) for said in saids) == [0, 0, 0, 1]
+
+
 def test_it_is_not_tried_for_every_job_but_again_after_a_while(pretended, trouble):
     with trouble():
         require(pretended)

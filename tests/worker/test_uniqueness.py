@@ -60,7 +60,7 @@ def layer(platform, template, tmp_path_factory):
             assert run(machine, INSTALL_SERVER, user="root")[0] == 0
             saved = facts_of(machine)
             settle(machine.guest)
-            machine.save(directory, template.disks)
+            machine.save(directory)
         return snapshots.publish(directory, home, "with-keys", {"at": 0, "facts": saved})
 
 
