@@ -56,7 +56,7 @@ def _barest(place: Place) -> float:
     begun = time.monotonic()
     overlay = Path(shutil.copy(template.empty_disk, place.directory / "barest.qcow2"))
     disks = [*template.disks, overlay]
-    with started(place.platform, disks, MACHINE_SECONDS, memory=template.memory) as machine:
+    with started(place.platform, disks, MACHINE_SECONDS, continued=template) as machine:
         with template.state.open("rb") as state:
             machine.monitor.restore(state.fileno())
         return _until_true(machine.guest, begun)

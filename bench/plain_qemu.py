@@ -19,6 +19,7 @@ from worker.console import Console
 from worker.guest import AgentGuest
 from worker.monitor import Monitor
 from worker.platforms import Platform
+from worker.snapshots import Snapshot
 from worker.vm import Guard
 
 STOP_SECONDS = 10
@@ -36,13 +37,13 @@ def started(
     disks: Sequence[Path],
     seconds: float,
     *,
-    memory: Path | None = None,
+    continued: Snapshot | None = None,
     forward: int | None = None,
 ) -> Iterator[PlainQemu]:
     """Until the block ends, or for `seconds`. `disks` lie over the image's; the last is written to.
 
-    With `memory`, a snapshot's, it waits to be told to continue; else it boots. The port `forward`
-    of the host's loopback leads to the guest's ssh.
+    With a snapshot it waits to be told to continue that; else it boots. The port `forward` of the
+    host's loopback leads to the guest's ssh.
     """
     with ExitStack() as stack, ExitStack() as theirs:
         agent, agent_end = _socket_pair(stack, theirs)
@@ -52,15 +53,17 @@ def started(
         lower = [image.disk, *disks[:-1]]
         parts = qemu.Parts(
             name="bench",
-            kernel=_opened(theirs, image.kernel),
-            initrd=_opened(theirs, image.initrd),
+            kernel=_opened(theirs, continued.kernel if continued else image.kernel),
+            initrd=None if continued else _opened(theirs, image.initrd),
             cmdline=image.cmdline,
             disks=[*(_opened(theirs, disk) for disk in lower), _opened(theirs, disks[-1], "r+b")],
             agent=agent_end.fileno(),
             console=console_end.fileno(),
             monitor=monitor_end.fileno(),
-            memory=qemu.Memory(_opened(theirs, memory), shared=False) if memory else None,
-            incoming=memory is not None,
+            memory=(
+                qemu.Memory(_opened(theirs, continued.memory), shared=False) if continued else None
+            ),
+            incoming=continued is not None,
         )
         command = qemu.command(image.arch, platform.hardware, parts)
         if forward:

@@ -24,7 +24,7 @@ from worker.qemu import Hardware
 from worker.vm import Guard
 
 # Grows when something about a snapshot changes that nothing else here tells.
-FORMAT = 1
+FORMAT = 2
 # Every image brings it; see docs/images.md.
 SETTLE = "/usr/lib/buildsrht/settle"
 
@@ -73,7 +73,7 @@ def _processor() -> list[str]:
 
 def _any_parts() -> qemu.Parts:
     """The devices do not depend on which files they use."""
-    return qemu.Parts("", 0, 0, "", [0, 0], 0, 0, 0, qemu.Memory(0, shared=False), incoming=True)
+    return qemu.Parts("", 0, None, "", [0, 0], 0, 0, 0, qemu.Memory(0, shared=False), incoming=True)
 
 
 @contextmanager

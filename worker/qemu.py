@@ -65,7 +65,8 @@ class Parts:
 
     name: str
     kernel: int
-    initrd: int
+    # A machine that is continued never asks for it.
+    initrd: int | None
     cmdline: str
     disks: Sequence[int]
     agent: int
@@ -79,7 +80,8 @@ class Parts:
     def descriptors(self) -> list[int]:
         sockets = [self.agent, self.console, self.monitor]
         memory = [self.memory.file] if self.memory else []
-        return [self.kernel, self.initrd, *self.disks, *sockets, *memory]
+        initrd = [] if self.initrd is None else [self.initrd]
+        return [self.kernel, *initrd, *self.disks, *sockets, *memory]
 
 
 def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
@@ -95,7 +97,7 @@ def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
         *_memory(hardware, parts.memory),
         # Opening these names opens the descriptor's file anew, which then starts at its beginning.
         *("-kernel", f"/proc/self/fd/{parts.kernel}"),
-        *("-initrd", f"/proc/self/fd/{parts.initrd}"),
+        *(("-initrd", f"/proc/self/fd/{parts.initrd}") if parts.initrd is not None else ()),
         *("-append", parts.cmdline),
         *_disks(parts.disks),
         *("-netdev", f"user,id=net,net={GUEST_NETWORK},ipv6=off"),

@@ -6,6 +6,7 @@ A snapshot is a directory `<snapshots>/<kind>/<key>`:
     state           what QEMU's devices knew
     disk-1.qcow2    what was written over the image's disk; disk-2 lies over disk-1, and so on
     empty.qcow2     the disk of a machine that has written nothing yet
+    kernel          the beginning of the kernel; QEMU wants one
     made.json       of what and when it was made, and the seal
     used            nothing; its time of modification is when the snapshot was used last
 
@@ -57,6 +58,10 @@ class Snapshot:
     @property
     def state(self) -> Path:
         return self.directory / "state"
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "kernel"
 
     @property
     def empty_disk(self) -> Path:

@@ -46,6 +46,9 @@ OVERLAY_EXTRA = 2**28
 # What QEMU itself may use beside the guest's memory; under emulation up to 1 GiB is for translated
 # code.
 MEMORY_EXTRA = 3 * 2**29
+# A continued machine has its kernel in its memory. QEMU wants one all the same, to have the devices
+# that go with it, looks at its header, and keeps all of it in memory of its own.
+KERNEL_HEAD = 2**16
 # QEMU's threads and the network's process.
 PROCESSES = 256
 # Within its block the function may be called, from any thread, to destroy the machine.
@@ -93,6 +96,8 @@ class Surroundings:
 class _Files:
     """What a machine starts from. `disks` are as in qemu.Parts, the last one its own."""
 
+    kernel: Path
+    initrd: Path | None
     disks: Sequence[Path]
     memory: Path | None = None
     shares_memory: bool = False
@@ -147,6 +152,8 @@ class Vm:
         for number, disk in enumerate(self._files.disks[1:], 1):
             os.link(disk, directory / f"disk-{number}.qcow2")
         _make_overlay(self._files.disks[0], directory / "empty.qcow2")
+        with self._files.kernel.open("rb") as kernel:
+            (directory / "kernel").write_bytes(kernel.read(KERNEL_HEAD))
 
     def explain_loss(self) -> str:
         """Why the machine is gone, for the log of its job."""
@@ -185,6 +192,8 @@ def boot(
     def attempt(stack: ExitStack) -> Vm:
         directory = stack.enter_context(_fresh_directory(around.directory))
         files = _Files(
+            kernel=image.kernel,
+            initrd=image.initrd,
             disks=[image.disk, _make_overlay(image.disk, directory / "overlay.qcow2")],
             memory=_make_memory(directory, hardware.memory) if to_be_saved else None,
             shares_memory=to_be_saved,
@@ -252,6 +261,8 @@ def _clone_files(
         copy_sparsely(snapshot.memory, memory)
         _open_to_confined(memory)
     return _Files(
+        kernel=snapshot.kernel,
+        initrd=None,
         disks=[image.disk, *snapshot.disks, overlay],
         memory=memory,
         shares_memory=to_be_saved,
@@ -275,8 +286,10 @@ def _started(
         monitor, monitor_end = _socket_pair(stack, theirs)
         parts = qemu.Parts(
             name=str(around.directory),
-            kernel=theirs.enter_context(_opened(image.kernel, os.O_RDONLY)),
-            initrd=theirs.enter_context(_opened(image.initrd, os.O_RDONLY)),
+            kernel=theirs.enter_context(_opened(files.kernel, os.O_RDONLY)),
+            initrd=theirs.enter_context(_opened(files.initrd, os.O_RDONLY))
+            if files.initrd
+            else None,
             cmdline=image.cmdline,
             disks=[
                 *(theirs.enter_context(_opened(disk, os.O_RDONLY)) for disk in files.disks[:-1]),

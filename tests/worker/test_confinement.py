@@ -170,7 +170,7 @@ def test_it_has_open_what_it_was_given_and_nothing_that_was_ours(running, platfo
     files = {path for path in running.descriptors().values() if not unnamed.fullmatch(path)}
     device = {"/dev/kvm"} if platform.hardware.accelerator == "kvm" else set()
     image, snapshot = platform.image, running.snapshot
-    given = [image.kernel, image.initrd, image.disk, *snapshot.disks, snapshot.memory]
+    given = [snapshot.kernel, image.disk, *snapshot.disks, snapshot.memory]
     own = [running.directory / "overlay.qcow2", running.directory / "stderr"]
     assert files == {"/dev/null", *map(str, [*given, *own]), *device}
     assert inheritable.name not in files
@@ -210,7 +210,7 @@ for number in map(int, sys.argv[1:]):
 def test_opening_a_shared_disk_anew_gives_no_right_to_write_to_it(running, platform):
     """The memory, where it does, shows that the answer could be another one."""
     image, snapshot = platform.image, running.snapshot
-    files = [image.disk, image.kernel, image.initrd, *snapshot.disks, snapshot.memory]
+    files = [image.disk, snapshot.kernel, *snapshot.disks, snapshot.memory]
     opened = [os.open(path, os.O_RDONLY) for path in files]
     answers = subprocess.run(
         ["python3", "-c", OPEN_ANEW, *map(str, opened)],
