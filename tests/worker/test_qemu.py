@@ -11,7 +11,7 @@ from worker.qemu import Hardware, Memory, Parts
 
 HARDWARE = Hardware("tcg", memory=512 * 2**20, cpus=2)
 PARTS = Parts(
-    name="/work/1-1/vm",
+    name="/srv/1-1/vm",
     kernel=10,
     initrd=11,
     cmdline="console=ttyS0 root=/dev/vda",
@@ -73,7 +73,7 @@ def test_a_machine_that_is_never_saved_needs_no_file_for_its_memory():
 def test_every_file_is_an_open_descriptor_and_no_path_of_this_host_is_named():
     words = " ".join(command()[1:]).replace("/proc/self/fd/", "").replace("/dev/fdset/", "")
     paths = [word for word in words.replace("=", " ").split() if word.startswith("/")]
-    assert paths == ["/work/1-1/vm", "/dev/vda"]
+    assert paths == ["/srv/1-1/vm", "/dev/vda"]
 
 
 def test_all_of_its_descriptors_are_told_for_them_to_be_handed_down():
@@ -81,14 +81,14 @@ def test_all_of_its_descriptors_are_told_for_them_to_be_handed_down():
 
 
 def test_a_comma_in_a_directory_s_name_ends_no_option():
-    [name] = values(command(name="/work,debug-threads=on/1-1/vm"), "-name")
+    [name] = values(command(name="/srv,debug-threads=on/1-1/vm"), "-name")
     assert name.replace(",,", "").count(",") == 0
-    assert name.replace(",,", ",").endswith("/work,debug-threads=on/1-1/vm")
+    assert name.replace(",,", ",").endswith("/srv,debug-threads=on/1-1/vm")
 
 
 def test_an_equals_sign_in_a_directory_s_name_makes_no_option_of_it():
-    [name] = values(command(name="/work=1/1-1/vm"), "-name")
-    assert name == "guest=/work=1/1-1/vm"
+    [name] = values(command(name="/srv=1/1-1/vm"), "-name")
+    assert name == "guest=/srv=1/1-1/vm"
 
 
 def test_the_confinement_that_qemu_has_of_its_own_is_switched_on():
