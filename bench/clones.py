@@ -15,7 +15,7 @@ from bench import processes
 from bench.errors import MeasurementFailed
 from bench.figures import Figures, Summary
 from bench.place import Place
-from bench.plain_qemu import started, within
+from bench.plain_qemu import started
 from worker import vm
 from worker.guest import Guest
 
@@ -45,7 +45,7 @@ def first_command(place: Place) -> Figures:
 def _as_jobs_get_it(place: Place) -> float:
     """With a network of its own, limits, and an identity that no other machine has."""
     platform = place.platform
-    around = vm.Surroundings(place.directory / "clone", guard=within(MACHINE_SECONDS))
+    around = vm.Surroundings(place.directory / "clone", guard=vm.within(MACHINE_SECONDS))
     begun = time.monotonic()
     with vm.clone(place.template, platform.image, platform.hardware, around) as machine:
         return _until_true(machine.guest, begun)
@@ -72,7 +72,7 @@ def _until_true(guest: Guest, begun: float) -> float:
 def bulk(place: Place) -> Figures:
     """How fast a large file leaves a machine, as an artifact does."""
     platform = place.platform
-    around = vm.Surroundings(place.directory / "bulk", guard=within(BULK_SECONDS))
+    around = vm.Surroundings(place.directory / "bulk", guard=vm.within(BULK_SECONDS))
     with vm.clone(place.template, platform.image, platform.hardware, around) as machine:
         command = ["sh", "-c", f"head -c {BULK_BYTES} /dev/zero >large"]
         if machine.guest.run(command, lambda _: None) != 0:
@@ -96,7 +96,7 @@ def memory(place: Place) -> Figures:
     with ExitStack() as stack:
         for number in range(MACHINES + 1):
             around = vm.Surroundings(
-                place.directory / f"idle-{number}", guard=within(MACHINE_SECONDS + 10 * MACHINES)
+                place.directory / f"idle-{number}", guard=vm.within(MACHINE_SECONDS + 10 * MACHINES)
             )
             stack.enter_context(vm.clone(place.template, platform.image, platform.hardware, around))
             time.sleep(REST_SECONDS)

@@ -16,7 +16,7 @@ from bench import manifests
 from bench.errors import MeasurementFailed
 from bench.figures import Figures, Summary
 from bench.place import Place
-from bench.plain_qemu import started, within
+from bench.plain_qemu import started
 from bench.service import free_port
 from buildsrht import manifest as syntax
 from buildsrht import processes
@@ -71,7 +71,7 @@ def _disk_with_ssh(place: Place, key: Path) -> Path:
     """What lies over the template's disk when it has an ssh server that lets `key` in."""
     platform = place.platform
     directory = place.directory / "with-ssh"
-    around = vm.Surroundings(directory, guard=within(PREPARE_SECONDS))
+    around = vm.Surroundings(directory, guard=vm.within(PREPARE_SECONDS))
     with vm.clone(place.template, platform.image, platform.hardware, around) as machine:
         _run_as_root(machine.guest, INSTALL, "openssh-server")
         public = key.with_suffix(".pub").read_text().strip()

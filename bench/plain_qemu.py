@@ -7,8 +7,7 @@ is the same; but no namespace, no limits, no confinement, and QEMU's own network
 import os
 import signal
 import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from worker.guest import AgentGuest
 from worker.monitor import Monitor
 from worker.platforms import Platform
 from worker.snapshots import Snapshot
-from worker.vm import Guard
+from worker.vm import within
 
 STOP_SECONDS = 10
 
@@ -78,22 +77,6 @@ def started(
         # Read by nobody, but a full socket would hold the boot up.
         Console(console)
         yield PlainQemu(stack.enter_context(closing(Monitor(monitor))), AgentGuest(agent))
-
-
-def within(seconds: float) -> Guard:
-    """Whoever enters the block has that long; then the machine is killed, and waits for no more."""
-
-    @contextmanager
-    def guard(kill: Callable[[], None]) -> Iterator[None]:
-        timer = threading.Timer(seconds, kill)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    return guard
 
 
 def _forward_ssh(command: list[str], port: int) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from buildsrht.manifest import Manifest
 from worker import packages, snapshots, vm
-from worker.errors import TROUBLE, SnapshotBroken
+from worker.errors import TROUBLE
 from worker.logbook import Logbook, OutputLimitReached
 from worker.platforms import Platform, alone, digest, settle
 from worker.snapshots import Snapshot
@@ -71,12 +71,7 @@ def _announcement(layer: Snapshot) -> str:
 
 
 def _find(platform: Platform, key: str, logbook: Logbook) -> Snapshot | None:
-    try:
-        layer = snapshots.find(home_of(platform), key)
-    except SnapshotBroken as error:
-        logbook.say(f"{error}: it is made anew.")
-        snapshots.drop(home_of(platform), key)
-        return None
+    layer = snapshots.find_or_drop(home_of(platform), key, logbook.say)
     return layer if layer and is_fresh(layer, platform.config.snapshots.layer_lifetime) else None
 
 

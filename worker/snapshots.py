@@ -21,7 +21,7 @@ Knows nothing of QEMU, of jobs, or of what a key stands for.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,6 +146,16 @@ def find(home: Path, key: str) -> Snapshot | None:
     snapshot = _read(directory)
     snapshot.check()
     return snapshot
+
+
+def find_or_drop(home: Path, key: str, say: Callable[[str], None]) -> Snapshot | None:
+    """The snapshot of that key, if there is one that is intact; of a broken one `say` is told."""
+    try:
+        return find(home, key)
+    except SnapshotBroken as error:
+        say(f"{error}: it is made anew.")
+        drop(home, key)
+        return None
 
 
 def all_in(home: Path) -> list[Snapshot]:

@@ -48,12 +48,7 @@ def require(
 
 
 def _find(platform: Platform, say: Callable[[str], None]) -> Snapshot | None:
-    try:
-        return snapshots.find(home_of(platform), platform.key)
-    except SnapshotBroken as error:
-        say(f"{error}: it is made anew.")
-        snapshots.drop(home_of(platform), platform.key)
-        return None
+    return snapshots.find_or_drop(home_of(platform), platform.key, say)
 
 
 def _try_to_build(platform: Platform, say: Callable[[str], None], guard: Guard) -> Snapshot | None:

@@ -73,6 +73,7 @@ def within(seconds: float, guard: Guard = no_guard) -> Guard:
     @contextmanager
     def both(kill: Callable[[], None]) -> Iterator[None]:
         timer = threading.Timer(seconds, kill)
+        timer.daemon = True
         timer.start()
         try:
             with guard(kill):
