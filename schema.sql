@@ -11,19 +11,37 @@ CREATE TABLE "user" (
     admin boolean NOT NULL DEFAULT false
 );
 
--- A token is shown once and kept as the SHA-256 of its text: it has 256 random bits, so that a
--- slow password hash would protect nothing.
-CREATE TABLE token (
+-- The public keys by which the ssh gateway knows its users.
+CREATE TABLE ssh_key (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),
     user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
-    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
-    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    key text NOT NULL UNIQUE,
+    fingerprint text NOT NULL,
     comment text,
-    expires timestamptz NOT NULL,
-    revoked timestamptz
+    last_used timestamptz
 );
-CREATE INDEX token_user ON token (user_id);
+CREATE INDEX ssh_key_user ON ssh_key (user_id);
+
+-- What builds may be given. `sealed` is encrypted with a key that is not in the database, and
+-- bound to its owner and uuid. A secret that was shared is a copy, with the uuid of the first.
+CREATE TABLE secret (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    uuid uuid NOT NULL,
+    name text CHECK (length(name) BETWEEN 3 AND 512),
+    kind text NOT NULL CHECK (kind IN ('ssh_key', 'pgp_key', 'file')),
+    path text,
+    mode integer CHECK (mode BETWEEN 0 AND 511),
+    from_user_id integer REFERENCES "user" ON DELETE SET NULL,
+    sealed bytea NOT NULL,
+    CONSTRAINT secret_file CHECK
+        (CASE WHEN kind = 'file' THEN path IS NOT NULL AND mode IS NOT NULL
+              ELSE path IS NULL AND mode IS NULL END),
+    UNIQUE (owner_id, uuid),
+    UNIQUE (owner_id, name)
+);
 
 CREATE TABLE job_group (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -31,7 +49,9 @@ CREATE TABLE job_group (
     updated timestamptz NOT NULL DEFAULT now(),
     owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
     note text,
-    triggers jsonb NOT NULL DEFAULT '[]'
+    triggers jsonb NOT NULL DEFAULT '[]',
+    -- When the last of its jobs was over; from then on its triggers are in `delivery`.
+    finished timestamptz
 );
 
 CREATE TABLE job (
@@ -64,6 +84,9 @@ CREATE TABLE job (
     idempotency_key text,
     idempotency_hash bytea,
 
+    -- What its manifest asks for at its end, so that its end needs no manifest.
+    triggers jsonb NOT NULL DEFAULT '[]',
+
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),
     CONSTRAINT job_finished_once_final CHECK
@@ -74,6 +97,23 @@ CREATE INDEX job_owner ON job (owner_id, id DESC);
 CREATE INDEX job_group_member ON job (group_id) WHERE group_id IS NOT NULL;
 -- The janitor and the queue page read unfinished jobs only; this index stays small for ever.
 CREATE INDEX job_unfinished ON job (id) WHERE status IN ('pending', 'queued', 'running');
+
+-- A token is shown once and kept as the SHA-256 of its text: it has 256 random bits, so that a
+-- slow password hash would protect nothing. One that was made for a job is good while that runs, and
+-- not a moment longer.
+CREATE TABLE token (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    comment text,
+    expires timestamptz NOT NULL,
+    revoked timestamptz,
+    job_id integer REFERENCES job ON DELETE CASCADE
+);
+CREATE INDEX token_user ON token (user_id);
+CREATE INDEX token_job ON token (job_id) WHERE job_id IS NOT NULL;
 
 CREATE TABLE task (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -115,3 +155,82 @@ CREATE TABLE artifact (
     UNIQUE (job_id, name)
 );
 CREATE INDEX artifact_expiry ON artifact (expires) WHERE deleted IS NULL;
+
+-- A machine that was kept after its job, for the job's owner to look into. `ended` says when it
+-- went, and `reason` why.
+CREATE TABLE kept_machine (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    job_id integer NOT NULL UNIQUE REFERENCES job ON DELETE CASCADE,
+    runner text NOT NULL,
+    expires timestamptz NOT NULL,
+    ended timestamptz,
+    reason text
+);
+CREATE INDEX kept_machine_expiry ON kept_machine (expires) WHERE ended IS NULL;
+
+-- The outbox: an email or a webhook, written in the transaction that ends its job or group, and
+-- delivered later, as often as it takes. `uuid` is what a receiver knows it by.
+CREATE TABLE delivery (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    updated timestamptz NOT NULL DEFAULT now(),
+    uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    job_id integer REFERENCES job ON DELETE CASCADE,
+    group_id integer REFERENCES job_group ON DELETE CASCADE,
+    position integer NOT NULL,
+    trigger jsonb NOT NULL,
+    replay_of integer REFERENCES delivery ON DELETE SET NULL,
+    status text NOT NULL CHECK (status IN ('waiting', 'delivered', 'abandoned')),
+    attempts integer NOT NULL DEFAULT 0,
+    due timestamptz NOT NULL DEFAULT now(),
+    expires timestamptz NOT NULL,
+    -- The last attempt: what was sent, and what came back. For the owner's eyes only.
+    request_headers jsonb,
+    request_body text,
+    response_status integer,
+    response_headers jsonb,
+    response_body text,
+    error text,
+    CONSTRAINT delivery_of_one CHECK ((job_id IS NULL) <> (group_id IS NULL))
+);
+CREATE UNIQUE INDEX delivery_once_for_job ON delivery (job_id, position) WHERE replay_of IS NULL;
+CREATE UNIQUE INDEX delivery_once_for_group ON delivery (group_id, position)
+    WHERE replay_of IS NULL;
+CREATE INDEX delivery_owner ON delivery (owner_id, id DESC);
+CREATE INDEX delivery_due ON delivery (due) WHERE status = 'waiting';
+
+-- Where a forge reports pushes to one repository. `sealed` is the secret, or for sourcehut the
+-- public key, that its reports are checked with; `credential` opens a private repository.
+CREATE TABLE hook (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    forge text NOT NULL CHECK (forge IN ('github', 'gitlab', 'gitea', 'sourcehut')),
+    repository text NOT NULL,
+    visibility text NOT NULL CHECK (visibility IN ('public', 'unlisted', 'private')),
+    pull_requests boolean NOT NULL,
+    sealed bytea NOT NULL,
+    credential bytea
+);
+CREATE INDEX hook_owner ON hook (owner_id, id DESC);
+
+-- One report of a forge. `report_id` is the forge's own: a report that is sent twice builds once.
+CREATE TABLE push (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    updated timestamptz NOT NULL DEFAULT now(),
+    hook_id integer NOT NULL REFERENCES hook ON DELETE CASCADE,
+    report_id text NOT NULL,
+    event jsonb NOT NULL,
+    status text NOT NULL CHECK (status IN ('waiting', 'built', 'ignored', 'failed')),
+    attempts integer NOT NULL DEFAULT 0,
+    due timestamptz NOT NULL DEFAULT now(),
+    expires timestamptz NOT NULL,
+    reason text,
+    job_ids integer[] NOT NULL DEFAULT '{}',
+    UNIQUE (hook_id, report_id)
+);
+CREATE INDEX push_due ON push (due) WHERE status = 'waiting';

@@ -20,8 +20,9 @@ from sqlalchemy.orm import Session
 from buildsrht import catalogue
 from buildsrht.catalogue import Catalogue
 from buildsrht.config import Config
+from buildsrht.keys import Keys
 from buildsrht.logs import Logs
-from buildsrht.queue import JobQueue
+from buildsrht.queue import IdQueue, delivery_queue, job_queue, push_queue
 from buildsrht.storage import Storage
 
 CONNECT_SECONDS = 10
@@ -32,10 +33,13 @@ class Backend:
     config: Config
     engine: Engine
     redis: Redis
-    queue: JobQueue
+    queue: IdQueue
+    deliveries: IdQueue
+    pushes: IdQueue
     logs: Logs
     storage: Storage
     catalogue: Catalogue
+    keys: Keys
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -84,8 +88,11 @@ def open_backend(config: Config) -> Backend:
         config=config,
         engine=engine,
         redis=redis,
-        queue=JobQueue(redis, config.worker.job_timeout),
+        queue=job_queue(redis, config.worker.job_timeout),
+        deliveries=delivery_queue(redis),
+        pushes=push_queue(redis),
         logs=Logs(redis, storage),
         storage=storage,
         catalogue=catalogue.load(config.images.recipes),
+        keys=Keys(config.keys.path),
     )

@@ -22,6 +22,7 @@ from buildsrht import embedded
 from buildsrht.errors import OperatorError
 
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+SSH_ABOVE_WEB = 20
 SIZE_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
@@ -66,6 +67,26 @@ def port_number(text: str) -> int:
     return int(text)
 
 
+def port_or_none(text: str) -> int | None:
+    return port_number(text) if text else None
+
+
+def file_or_none(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def mail_address(text: str) -> str:
+    if not re.fullmatch(r"[^@\s<>,;:]+@[^@\s<>,;:]+", text):
+        raise ValueError("expected an address such as builds@example.org")
+    return text
+
+
+def user_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", text):
+        raise ValueError("expected a name of lower-case letters, digits and dashes")
+    return text
+
+
 def origin_url(text: str) -> str:
     if not re.fullmatch(r"https?://[^/\s]+", text):
         raise ValueError("expected http://host or https://host, without a path")
@@ -102,7 +123,7 @@ def runner_name(text: str) -> str:
 
 
 class Destination(NamedTuple):
-    """Somewhere that guests may go although the rules forbid it; any port when it is None."""
+    """Somewhere that may be reached although the rules forbid it; any port when it is None."""
 
     network: IPv4Network
     port: int | None
@@ -191,6 +212,42 @@ class Snapshots:
 
 
 @dataclass(frozen=True)
+class Keys:
+    path: Path = option(Path, "%(var)s/keys")
+
+
+@dataclass(frozen=True)
+class Mail:
+    host: str = option(str, "")
+    port: int = option(port_number, "587")
+    security: str = option(one_of("starttls", "tls", "none"), "starttls")
+    authorities: Path | None = option(file_or_none, "")
+    user: str = option(str, "")
+    password_file: Path | None = option(file_or_none, "")
+    sender: str = option(mail_address, "builds@%(hostname)s")
+
+
+@dataclass(frozen=True)
+class Courier:
+    count: int = option(positive, "2")
+    patience: int = option(duration, "24h")
+    allow: tuple[Destination, ...] = option(destinations, "")
+
+
+@dataclass(frozen=True)
+class Ssh:
+    host: str = option(str, "%(host)s")
+    port: int = option(port_or_none, "")
+    name: str = option(str, "%(host)s")
+    user: str = option(user_name, "builds")
+    path: Path = option(Path, "%(var)s/kept")
+    keep: int = option(duration, "24h")
+    size: int = option(size, "20GiB")
+    linger: int = option(duration, "60s")
+    machines: int = option(positive, "4")
+
+
+@dataclass(frozen=True)
 class Network:
     allow: tuple[Destination, ...] = option(destinations, "")
 
@@ -208,6 +265,10 @@ class Config:
     images: Images
     worker: Worker
     snapshots: Snapshots
+    keys: Keys
+    mail: Mail
+    courier: Courier
+    ssh: Ssh
     network: Network
 
     @property
@@ -229,6 +290,10 @@ SECTIONS: dict[str, type] = {
     "images": Images,
     "worker": Worker,
     "snapshots": Snapshots,
+    "keys": Keys,
+    "mail": Mail,
+    "courier": Courier,
+    "ssh": Ssh,
     "network": Network,
 }
 Section = TypeVar("Section")
@@ -260,7 +325,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Config:
     }
     if problems:
         raise OperatorError(f"{source}: " + "; ".join(problems))
-    return _with_embedded_servers(Config(var=var, **sections))
+    return _with_ssh_port(_with_embedded_servers(Config(var=var, **sections)))
 
 
 def _read_file(parser: configparser.ConfigParser, path: str) -> None:
@@ -319,3 +384,9 @@ def _with_embedded_servers(config: Config) -> Config:
     database = config.database.url or embedded.postgres_url(config.embedded_postgres)
     redis = config.redis.url or embedded.redis_url(config.embedded_redis)
     return dataclasses.replace(config, database=Database(url=database), redis=Redis(url=redis))
+
+
+def _with_ssh_port(config: Config) -> Config:
+    """Services on one machine that differ in PORT shall not meet at the gateway's."""
+    port = config.ssh.port or min(config.web.port + SSH_ABOVE_WEB, 65535)
+    return dataclasses.replace(config, ssh=dataclasses.replace(config.ssh, port=port))

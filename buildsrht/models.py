@@ -7,8 +7,9 @@ classes with the schema, so neither can drift.
 import enum
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import BigInteger, Dialect, ForeignKey, LargeBinary, Text, TypeDecorator
+from sqlalchemy import BigInteger, Dialect, ForeignKey, Integer, LargeBinary, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -43,6 +44,32 @@ class Visibility(enum.StrEnum):
     PRIVATE = "private"
 
 
+class SecretKind(enum.StrEnum):
+    SSH_KEY = "ssh_key"
+    PGP_KEY = "pgp_key"
+    FILE = "file"
+
+
+class DeliveryStatus(enum.StrEnum):
+    WAITING = "waiting"
+    DELIVERED = "delivered"
+    ABANDONED = "abandoned"
+
+
+class Forge(enum.StrEnum):
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    GITEA = "gitea"
+    SOURCEHUT = "sourcehut"
+
+
+class PushStatus(enum.StrEnum):
+    WAITING = "waiting"
+    BUILT = "built"
+    IGNORED = "ignored"
+    FAILED = "failed"
+
+
 class Word(TypeDecorator[Any]):
     """A text column that holds one of an enumeration's words; the schema has the CHECK."""
 
@@ -62,11 +89,17 @@ class Base(DeclarativeBase):
         str: Text,
         datetime: TIMESTAMP(timezone=True),
         list[str]: ARRAY(Text),
+        list[int]: ARRAY(Integer),
         bytes: LargeBinary,
         list[dict[str, Any]]: JSONB,
+        dict[str, Any]: JSONB,
         JobStatus: Word(JobStatus),
         TaskStatus: Word(TaskStatus),
         Visibility: Word(Visibility),
+        SecretKind: Word(SecretKind),
+        DeliveryStatus: Word(DeliveryStatus),
+        Forge: Word(Forge),
+        PushStatus: Word(PushStatus),
     }
 
 
@@ -99,8 +132,44 @@ class Token(Base):
     comment: Mapped[str | None]
     expires: Mapped[datetime]
     revoked: Mapped[datetime | None]
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class SshKey(Base):
+    """A user's public key, as `ssh-ed25519 AAAA...`, without its comment."""
+
+    __tablename__ = "ssh_key"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    key: Mapped[str]
+    fingerprint: Mapped[str]
+    comment: Mapped[str | None]
+    last_used: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class Secret(Base):
+    """`path` and `mode` are a file's only."""
+
+    __tablename__ = "secret"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    uuid: Mapped[UUID]
+    name: Mapped[str | None]
+    kind: Mapped[SecretKind]
+    path: Mapped[str | None]
+    mode: Mapped[int | None]
+    from_user_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    sealed: Mapped[bytes]
+
+    from_user: Mapped[User | None] = relationship(lazy="joined", foreign_keys=from_user_id)
 
 
 class JobGroup(Base):
@@ -112,6 +181,7 @@ class JobGroup(Base):
     owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     note: Mapped[str | None]
     triggers: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    finished: Mapped[datetime | None]
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     jobs: Mapped[list["Job"]] = relationship(order_by="Job.id", viewonly=True)
@@ -142,6 +212,7 @@ class Job(Base):
     cancel_requested: Mapped[datetime | None]
     idempotency_key: Mapped[str | None]
     idempotency_hash: Mapped[bytes | None]
+    triggers: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(
@@ -189,3 +260,80 @@ class Artifact(Base):
     deleted: Mapped[datetime | None]
 
     job: Mapped[Job] = relationship()
+
+
+class KeptMachine(Base):
+    __tablename__ = "kept_machine"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    runner: Mapped[str]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    reason: Mapped[str | None]
+
+    job: Mapped[Job] = relationship()
+
+
+class Delivery(Base):
+    """One email or webhook, of a job's end or of a group's."""
+
+    __tablename__ = "delivery"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    updated: Mapped[datetime] = _generated()
+    uuid: Mapped[UUID] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    group_id: Mapped[int | None] = mapped_column(ForeignKey("job_group.id"))
+    position: Mapped[int]
+    trigger: Mapped[dict[str, Any]]
+    replay_of: Mapped[int | None] = mapped_column(ForeignKey("delivery.id"))
+    status: Mapped[DeliveryStatus]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime] = _generated()
+    expires: Mapped[datetime]
+    request_headers: Mapped[dict[str, Any] | None]
+    request_body: Mapped[str | None]
+    response_status: Mapped[int | None]
+    response_headers: Mapped[dict[str, Any] | None]
+    response_body: Mapped[str | None]
+    error: Mapped[str | None]
+
+
+class Hook(Base):
+    __tablename__ = "hook"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    uuid: Mapped[UUID] = _generated()
+    forge: Mapped[Forge]
+    repository: Mapped[str]
+    visibility: Mapped[Visibility]
+    pull_requests: Mapped[bool]
+    sealed: Mapped[bytes]
+    credential: Mapped[bytes | None]
+
+    owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class Push(Base):
+    __tablename__ = "push"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    updated: Mapped[datetime] = _generated()
+    hook_id: Mapped[int] = mapped_column(ForeignKey("hook.id"))
+    report_id: Mapped[str]
+    event: Mapped[dict[str, Any]]
+    status: Mapped[PushStatus]
+    attempts: Mapped[int] = mapped_column(default=0)
+    due: Mapped[datetime] = _generated()
+    expires: Mapped[datetime]
+    reason: Mapped[str | None]
+    job_ids: Mapped[list[int]] = mapped_column(default=list)
+
+    hook: Mapped[Hook] = relationship(lazy="joined", innerjoin=True)

@@ -1,8 +1,8 @@
-"""The queue's sending side: a job's id goes in, and nothing else.
+"""The queues' sending side: the id of a row goes in, and nothing else.
 
-Redis is transport. The queue may lose entries (a wiped Redis) or hold one twice (two senders):
-the database says what is queued, a claim decides who runs it, and `enqueued_ids` lets the
-janitor find what is missing. Payloads are JSON: a pickle from a shared Redis would be code.
+Redis is transport. A queue may lose entries (a wiped Redis) or hold one twice (two senders): the
+database says what waits, a claim decides who does it, and `enqueued_ids` lets the janitor find
+what is missing. Payloads are JSON: a pickle from a shared Redis would be code.
 """
 
 import re
@@ -12,47 +12,65 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 NAME = "buildsrht"
-# Whatever else somebody puts into our queue is not a job.
-OURS = re.compile(r"job-(\d{1,10})")
-# By name: the web service never imports the worker.
+DELIVERIES = "buildsrht-deliveries"
+PUSHES = "buildsrht-pushes"
+# By name: the web service imports neither the worker nor the courier.
 RUN_JOB = "worker.run_job.run_job"
+DELIVER = "buildsrht.courier.deliver"
+BUILD_PUSH = "buildsrht.courier.build_push"
 # The worker keeps the job's deadline itself. RQ's own limit only catches one that hangs, so it
-# leaves time for the end of a job: sealing logs, and waiting for a busy disk.
+# leaves time for the end of a job: sealing logs, waiting for a busy disk, keeping its machine.
 GRACE_SECONDS = 600
+# One delivery, or one look at a forge, has deadlines of its own that are far below this.
+ERRAND_SECONDS = 300
 
 
-class JobQueue:
-    def __init__(self, redis: Redis, job_timeout: int):
+class IdQueue:
+    """One RQ queue, of the ids of one kind of row, for one function."""
+
+    def __init__(self, redis: Redis, name: str, kind: str, function: str, timeout: int):
+        self._kind = kind
+        self._function = function
+        # Whatever else somebody puts into our queue is not ours.
+        self._ours = re.compile(rf"{kind}-(\d{{1,10}})")
         self._queue = Queue(
-            NAME,
-            connection=redis,
-            serializer=JSONSerializer,
-            default_timeout=job_timeout + GRACE_SECONDS,
+            name, connection=redis, serializer=JSONSerializer, default_timeout=timeout
         )
 
-    def enqueue(self, job_id: int) -> None:
+    def enqueue(self, row_id: int) -> None:
         # A batch of one: RQ sends a batch in one transaction, and a single entry in two.
         entry = Queue.prepare_data(
-            RUN_JOB,
-            (job_id,),
-            job_id=_name(job_id),
-            description=f"job {job_id}",
+            self._function,
+            (row_id,),
+            job_id=self._name(row_id),
+            description=f"{self._kind} {row_id}",
             result_ttl=0,
             failure_ttl=0,
         )
         self._queue.enqueue_many([entry])
 
-    def discard(self, job_id: int) -> None:
-        """Take a job out again, if it is still waiting here."""
-        job = self._queue.fetch_job(_name(job_id))
-        if job and self._queue.remove(job):
-            job.delete(remove_from_queue=False)
+    def discard(self, row_id: int) -> None:
+        """Take an entry out again, if it is still waiting here."""
+        entry = self._queue.fetch_job(self._name(row_id))
+        if entry and self._queue.remove(entry):
+            entry.delete(remove_from_queue=False)
 
     def enqueued_ids(self) -> set[int]:
-        """The jobs that wait in Redis; a worker that takes one removes it before it claims it."""
-        found = (OURS.fullmatch(name) for name in self._queue.job_ids)
+        """What waits in Redis; a worker that takes an entry removes it before it claims its row."""
+        found = (self._ours.fullmatch(name) for name in self._queue.job_ids)
         return {int(match[1]) for match in found if match}
 
+    def _name(self, row_id: int) -> str:
+        return f"{self._kind}-{row_id}"
 
-def _name(job_id: int) -> str:
-    return f"job-{job_id}"
+
+def job_queue(redis: Redis, job_timeout: int) -> IdQueue:
+    return IdQueue(redis, NAME, "job", RUN_JOB, job_timeout + GRACE_SECONDS)
+
+
+def delivery_queue(redis: Redis) -> IdQueue:
+    return IdQueue(redis, DELIVERIES, "delivery", DELIVER, ERRAND_SECONDS)
+
+
+def push_queue(redis: Redis) -> IdQueue:
+    return IdQueue(redis, PUSHES, "push", BUILD_PUSH, ERRAND_SECONDS)

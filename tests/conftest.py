@@ -22,6 +22,7 @@ from buildsrht.api import context
 from buildsrht.app import create_app
 from buildsrht.backend import Backend, open_backend
 from buildsrht.config import Config
+from buildsrht.keys import make_missing
 from buildsrht.logs import Logs, LogWriter, spool_chunks
 from buildsrht.models import Artifact, Base, Job, JobStatus, User
 from buildsrht.services import artifacts, jobs, runs, tokens
@@ -54,6 +55,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Config]:
         embedded.redis(config.embedded_redis),
     ):
         database.init(config)
+        make_missing(config.keys.path)
         yield replace(config, images=replace(config.images, recipes=_write_recipes(var)))
 
 
@@ -80,6 +82,7 @@ def config(servers: Config, tmp_path: Path) -> Config:
         servers,
         storage=replace(servers.storage, path=tmp_path / "storage"),
         worker=replace(servers.worker, path=tmp_path / "work"),
+        ssh=replace(servers.ssh, path=tmp_path / "kept"),
     )
 
 

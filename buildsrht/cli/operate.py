@@ -8,13 +8,14 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from typing import TYPE_CHECKING
 
 import click
 
+from buildsrht.cli.opened import opened_backend
+
 if TYPE_CHECKING:
-    from buildsrht.backend import Backend
     from buildsrht.config import Config
 
 # -P: a directory named like one of our packages, where we happen to be started, is not ours.
@@ -29,7 +30,7 @@ VARIABLES = ("BUILDSRHT_CONFIG", "VAR", "PORT")
 @click.command()
 def up() -> int:
     """Run everything on this machine until Ctrl-C; state is kept in VAR."""
-    from buildsrht import config, database
+    from buildsrht import config, database, keys
     from buildsrht.up import Service, run, stop_requests
 
     settings = config.load()
@@ -39,6 +40,7 @@ def up() -> int:
             servers.enter_context(server)
         database.init(settings)
         database.migrate(settings)
+        keys.make_missing(settings.keys.path)
         click.echo(_welcome(settings), err=True)
         return run(services, stop_requested)
 
@@ -145,7 +147,7 @@ def token_create(user: str, scopes: str, days: int | None, comment: str | None) 
     from buildsrht.services import tokens
 
     lifetime = tokens.DEFAULT_DAYS if days is None else days
-    with _open_backend() as backend:
+    with opened_backend() as backend:
         click.echo(tokens.create_token(backend, user, scopes.split(), lifetime, comment))
 
 
@@ -155,22 +157,8 @@ def token_revoke(text: str | None) -> None:
     """Revoke TOKEN, or the one on standard input, where no other user of the machine sees it."""
     from buildsrht.services import tokens
 
-    with _open_backend() as backend:
+    with opened_backend() as backend:
         tokens.revoke_token(backend, text or sys.stdin.readline().strip())
-
-
-@contextmanager
-def _open_backend() -> Iterator["Backend"]:
-    from buildsrht import config, database
-    from buildsrht.backend import open_backend
-
-    settings = config.load()
-    database.require_current(settings)
-    backend = open_backend(settings)
-    try:
-        yield backend
-    finally:
-        backend.close()
 
 
 COMMANDS = (up, web, worker, janitor, db, image, token)

@@ -8,7 +8,7 @@ from sqlalchemy import create_engine
 from buildsrht.app import create_app
 from buildsrht.backend import open_redis
 from buildsrht.logs import Logs
-from buildsrht.queue import JobQueue
+from buildsrht.queue import job_queue
 from buildsrht.services import jobs
 
 
@@ -23,7 +23,7 @@ def without_database(backend, tmp_path):
 def without_redis(backend, tmp_path):
     """A client of an application whose Redis does not answer."""
     away = open_redis(f"unix://{tmp_path}/nobody.sock")
-    queue, logs = JobQueue(away, 60), Logs(away, backend.storage)
+    queue, logs = job_queue(away, 60), Logs(away, backend.storage)
     return create_app(replace(backend, redis=away, queue=queue, logs=logs)).test_client()
 
 

@@ -22,8 +22,8 @@ from buildsrht.models import Base
 NEXT_STEP = """
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "9000"
+down_revision = "0002"
 
 
 def upgrade():
@@ -56,7 +56,7 @@ def next_release(monkeypatch, tmp_path):
     """We become the release that gives users a shoe size."""
     migrations = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, migrations)
-    (migrations / "versions" / "r0002_shoes.py").write_text(NEXT_STEP)
+    (migrations / "versions" / "r9000_shoes.py").write_text(NEXT_STEP)
     return lambda: monkeypatch.setattr(database, "MIGRATIONS", migrations)
 
 
@@ -253,7 +253,7 @@ def test_an_older_database_is_refused_with_the_remedy(empty, next_release):
     next_release()
 
     with pytest.raises(
-        OperatorError, match=r"at revision 0001 .* 0002: run `buildsrht db migrate`"
+        OperatorError, match=r"at revision 0002 .* 9000: run `buildsrht db migrate`"
     ):
         database.require_current(empty)
     assert database.init(empty) is False

@@ -10,7 +10,7 @@ import pytest
 from buildsrht.app import create_app
 from buildsrht.backend import open_redis
 from buildsrht.models import JobStatus, Visibility
-from buildsrht.queue import JobQueue
+from buildsrht.queue import job_queue
 from buildsrht.services import runs
 
 LONE_SURROGATE = "\ud800"
@@ -404,7 +404,7 @@ def test_a_submission_while_redis_is_away_succeeds_and_is_queued_later(
     backend, token, owner, manifest, tmp_path, monkeypatch
 ):
     nobody = open_redis(f"unix://{tmp_path}/nobody.sock")
-    cut_off = create_app(replace(backend, queue=JobQueue(nobody, job_timeout=60)))
+    cut_off = create_app(replace(backend, queue=job_queue(nobody, job_timeout=60)))
     response = cut_off.test_client().post(
         "/api/jobs",
         json={"manifest": manifest},

