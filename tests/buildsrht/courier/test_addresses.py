@@ -3,7 +3,7 @@
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ipaddress import ip_address, ip_network
 
 import httpcore
@@ -49,7 +49,7 @@ def answers(monkeypatch):
 @pytest.mark.parametrize(
     "host",
     [
-        *("127.0.0.1", "127.9.9.9", "localhost", "0.0.0.0", "", "::", "::1"),
+        *("127.0.0.1", "127.9.9.9", "localhost", "0.0.0.0", "::", "::1"),
         # All of these are 127.0.0.1 to the C library.
         *("2130706433", "0x7f000001", "0177.0.0.1", "127.1", "0"),
         *("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.0.1", "100.64.0.1", "198.18.0.1"),
@@ -152,13 +152,16 @@ def server(answer):
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve():
-            connection, _ = listener.accept()
-            with connection:
-                answer(connection)
+            with suppress(OSError):
+                connection, _ = listener.accept()
+                with connection:
+                    answer(connection)
 
-        thread = threading.Thread(target=serve, daemon=True)
+        thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
 
 
 def hello(connection):
@@ -202,17 +205,14 @@ def test_the_next_address_is_tried_when_one_refuses(answers):
 def trickle(connection):
     connection.recv(65536)
     connection.sendall(b"HTTP/1.1 200 OK\r\n")
-    try:
-        while True:
-            connection.sendall(b"X: y\r\n")
-            time.sleep(0.05)
-    except OSError:
-        return
+    while True:
+        connection.sendall(b"X: y\r\n")
+        time.sleep(0.05)
 
 
 def silent(connection):
-    connection.recv(1)
-    threading.Event().wait(5)
+    while connection.recv(65536):
+        pass
 
 
 @pytest.mark.parametrize(
