@@ -17,7 +17,8 @@ JOBS = (
 
 MAY_NOT_IMPORT = {
     "buildsrht": ("worker", "tests"),
-    "buildsrht/services": (*HTTP, *SURFACES, "click"),
+    "buildsrht/services": (*HTTP, *SURFACES, "click", "buildsrht.hooks"),
+    "buildsrht/hooks": (*HTTP, *SURFACES, "click"),
     "buildsrht/models.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/status.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/queue.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),

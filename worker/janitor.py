@@ -18,7 +18,7 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
-from buildsrht.services import artifacts, runs
+from buildsrht.services import artifacts, hooks, runs
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
@@ -52,6 +52,7 @@ def sweep_service(backend: Backend) -> None:
         artifacts.discard_strays(backend, job_id)
     for job_id in runs.requeue_missing(backend):
         log.warning("job %d was missing from the queue", job_id)
+    hooks.requeue_due(backend)
     artifacts.expire_artifacts(backend)
 
 

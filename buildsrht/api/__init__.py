@@ -12,12 +12,12 @@ what it returns. There are no rules and no queries here.
 
 from flask import Flask
 
-from buildsrht.api import artifacts, context, errors, groups, health, jobs, logs
+from buildsrht.api import artifacts, context, errors, groups, health, hooks, jobs, logs
 from buildsrht.backend import Backend
 
 
 def install(app: Flask, backend: Backend) -> None:
     context.install(app, backend)
     errors.install(app)
-    for part in (jobs, groups, logs, artifacts, health):
+    for part in (jobs, groups, logs, artifacts, hooks, health):
         app.register_blueprint(part.routes)

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from buildsrht.cli import client, keys, operate, ssh_keys
+from buildsrht.cli import client, hooks, keys, operate, ssh_keys
 from buildsrht.errors import BuildsError
 
 INTERRUPTED = 130
@@ -24,8 +24,9 @@ def commands() -> None:
     """A CI job queue: every job runs in a fresh virtual machine that nobody used before."""
 
 
-for command in (*operate.COMMANDS, *keys.COMMANDS, *ssh_keys.COMMANDS, *client.COMMANDS):
-    commands.add_command(command)
+for part in (operate, keys, ssh_keys, hooks, client):
+    for command in part.COMMANDS:
+        commands.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -1,0 +1,313 @@
+"""Hooks, which forges report to, and pushes, which are what they report.
+
+A push is claimed like a job: one conditional UPDATE says who builds it and until when that is
+believed; whoever comes back later changes nothing. What cannot be done now is done later, as often
+as it takes, until the push expires.
+"""
+
+import base64
+import logging
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+from redis.exceptions import RedisError
+from sqlalchemy import Update, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
+
+from buildsrht.backend import Backend
+from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.models import Forge, Hook, Job, Push, PushStatus, User, Visibility
+from buildsrht.queue import ERRAND_SECONDS
+from buildsrht.services.users import ensure_user
+
+log = logging.getLogger(__name__)
+
+PAGE = 50
+SECRET_BYTES = 32
+# Begins a secret that is a key, where a forge takes both.
+SIGNING_KEY = "whsec_"
+LONGEST_URL = 1024
+# Plain enough to stand in Markdown, in YAML and on git's command line as it is.
+REPOSITORY = re.compile(
+    r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]+)+/?"
+)
+REASON_CHARACTERS = 2000
+CREDENTIAL = re.compile(r"[!-9;-~]{1,255}:[!-~]{1,1024}")
+# As long as a courier is believed to be at it, without news.
+CLAIM = timedelta(seconds=ERRAND_SECONDS + 60)
+# As for jobs: a push may be committed and not sent yet, or taken and not claimed yet.
+QUEUE_SETTLE = timedelta(seconds=5)
+
+
+@dataclass(frozen=True)
+class NewHook:
+    """What a user wants. `public_key` is for sourcehut only, which has one for all its hooks; the
+    others get a secret."""
+
+    forge: Forge
+    repository: str
+    visibility: Visibility = Visibility.UNLISTED
+    pull_requests: bool = False
+    credential: str | None = None
+    public_key: str | None = None
+
+
+# --- rules ------------------------------------------------------------------------------------
+
+
+def check_repository(field: str, url: str) -> str:
+    """The URL without a slash at its end, or BadInput."""
+    url = url.rstrip("/")
+    if len(url) > LONGEST_URL or not REPOSITORY.fullmatch(url) or not _is_possible(url):
+        rule = "must be like https://host/owner/name, without a user, a query or a fragment"
+        raise BadInput([FieldError(field, f"{url[:80]!r} {rule}")])
+    return url
+
+
+def _is_possible(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0 and not {".", ".."} & set(url.split("/"))
+    except ValueError:  # a port beyond the last
+        return False
+
+
+# --- hooks ------------------------------------------------------------------------------------
+
+
+def create_hook(backend: Backend, user: str, wanted: NewHook) -> tuple[Hook, str]:
+    """A new hook, and what its reports are proven with, shown this once."""
+    _check(wanted)
+    proof = wanted.public_key or _new_secret(wanted.forge)
+    uuid = uuid4()
+    hook = Hook(
+        uuid=uuid,
+        forge=wanted.forge,
+        repository=check_repository("repository", wanted.repository),
+        visibility=wanted.visibility,
+        pull_requests=wanted.pull_requests,
+        sealed=backend.keys.seal(proof.encode(), f"hook {uuid}"),
+    )
+    if wanted.credential:
+        hook.credential = backend.keys.seal(wanted.credential.encode(), f"hook {uuid} credential")
+    with backend.transaction() as session:
+        hook.owner_id = ensure_user(session, user).id
+        session.add(hook)
+        session.flush()
+        session.refresh(hook)
+    return hook, proof
+
+
+def _check(wanted: NewHook) -> None:
+    problems: list[FieldError] = []
+    try:
+        check_repository("repository", wanted.repository)
+    except BadInput as bad:
+        problems += bad.errors
+    if wanted.forge == Forge.SOURCEHUT and not _is_public_key(wanted.public_key or ""):
+        problems.append(FieldError("public_key", "sourcehut's, 32 bytes in base64, is needed"))
+    if wanted.forge != Forge.SOURCEHUT and wanted.public_key:
+        problems.append(FieldError("public_key", "only sourcehut has one; others get a secret"))
+    if wanted.forge == Forge.SOURCEHUT and wanted.pull_requests:
+        problems.append(FieldError("pull_requests", "sourcehut has none"))
+    if wanted.credential is not None and not CREDENTIAL.fullmatch(wanted.credential):
+        problems.append(FieldError("credential", "must be user:token, without spaces"))
+    if wanted.credential is not None and wanted.pull_requests:
+        rule = "a private repository has none: their jobs get no secret to clone it with"
+        problems.append(FieldError("pull_requests", rule))
+    if problems:
+        raise BadInput(problems)
+
+
+def _is_public_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text, validate=True)) == 32
+    except ValueError:
+        return False
+
+
+def _new_secret(forge: Forge) -> str:
+    """GitLab's is also a key, in the one form in which it takes one."""
+    if forge == Forge.GITLAB:
+        return SIGNING_KEY + base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def hook_url(backend: Backend, hook: Hook) -> str:
+    return f"{backend.config.web.origin}/hooks/{hook.uuid}"
+
+
+def list_hooks(session: Session, user: str) -> Sequence[Hook]:
+    return session.scalars(select(Hook).join(User).where(User.name == user).order_by(Hook.id)).all()
+
+
+def delete_hook(backend: Backend, user: str, uuid: UUID) -> None:
+    """Forget a hook and all that was reported to it. Its jobs stay."""
+    with backend.transaction() as session:
+        hook = require_hook(session, uuid)
+        if hook.owner.name != user:
+            raise NotFound(f"there is no hook {uuid}")
+        session.delete(hook)
+
+
+def require_hook(session: Session, uuid: UUID) -> Hook:
+    hook = session.scalar(select(Hook).where(Hook.uuid == uuid))
+    if hook is None:
+        raise NotFound(f"there is no hook {uuid}")
+    return hook
+
+
+def reveal_proof(backend: Backend, hook: Hook) -> str:
+    """The secret, or for sourcehut the public key, that reports are proven with."""
+    return backend.keys.unseal(hook.sealed, f"hook {hook.uuid}").decode()
+
+
+def reveal_credential(backend: Backend, hook: Hook) -> bytes | None:
+    if hook.credential is None:
+        return None
+    return backend.keys.unseal(hook.credential, f"hook {hook.uuid} credential")
+
+
+# --- pushes -----------------------------------------------------------------------------------
+
+
+def receive(backend: Backend, hook: Hook, report_id: str, event: dict[str, Any]) -> Push:
+    """Store what was reported, and tell the couriers. The same report again is the same push."""
+    fields = {
+        "hook_id": hook.id,
+        "report_id": report_id,
+        "event": event,
+        "status": PushStatus.WAITING,
+        "expires": func.now() + timedelta(seconds=backend.config.courier.patience),
+    }
+    reported = insert(Push).values(fields).on_conflict_do_nothing().returning(Push.id)
+    try:
+        with backend.transaction() as session:
+            is_new = session.scalar(reported) is not None
+            push = session.scalars(
+                select(Push).where(Push.hook_id == hook.id, Push.report_id == report_id)
+            ).one()
+    except IntegrityError:
+        raise NotFound(f"there is no hook {hook.uuid}") from None
+    if is_new:
+        _enqueue(backend, push.id)
+    return push
+
+
+def _enqueue(backend: Backend, push_id: int) -> None:
+    """Like a job's: if Redis is away, the janitor does it later."""
+    try:
+        backend.pushes.enqueue(push_id)
+    except RedisError as error:
+        log.warning("push %d waits but Redis is away: %s", push_id, error)
+
+
+def list_pushes(session: Session, user: str, uuid: UUID | None) -> Sequence[Push]:
+    """What was reported last to a user's hooks, or to one of them; the newest first."""
+    found = select(Push).join(Hook).join(User).where(User.name == user)
+    if uuid:
+        found = found.where(Hook.uuid == uuid)
+    return session.scalars(found.order_by(Push.id.desc()).limit(PAGE)).all()
+
+
+# --- what the courier asks --------------------------------------------------------------------
+
+
+def claim_push(backend: Backend, push_id: int) -> Push | None:
+    """Make a push that is due ours for a while, or None if it is not due or somebody else's.
+
+    One whose time is over fails instead; the last attempt has said why.
+    """
+    with backend.transaction() as session:
+        due = (Push.id == push_id, Push.status == PushStatus.WAITING, Push.due <= func.now())
+        expired = update(Push).where(*due, Push.expires <= func.now())
+        session.execute(expired.values(status=PushStatus.FAILED, updated=func.now()))
+        claimed = update(Push).where(*due).returning(Push.id)
+        ours = claimed.values(
+            attempts=Push.attempts + 1, due=func.now() + CLAIM, updated=func.now()
+        )
+        return session.get_one(Push, push_id) if session.scalar(ours) else None
+
+
+def finish_push(backend: Backend, push: Push, status: PushStatus, reason: str | None) -> bool:
+    """Say what became of a push; False if it is not ours any more."""
+    with backend.transaction() as session:
+        ours = _ours(push).values(
+            status=status,
+            reason=reason and reason[:REASON_CHARACTERS],
+            job_ids=_job_ids(session, push),
+            updated=func.now(),
+        )
+        return session.scalar(ours.returning(Push.id)) is not None
+
+
+def retry_push(backend: Backend, push: Push, reason: str, seconds: float) -> bool:
+    """Put a push back for a while; False if that were beyond its time, or it is not ours."""
+    later = func.now() + timedelta(seconds=seconds)
+    with backend.transaction() as session:
+        ours = _ours(push, Push.expires > later).values(
+            due=later, reason=reason[:REASON_CHARACTERS], updated=func.now()
+        )
+        return session.scalar(ours.returning(Push.id)) is not None
+
+
+def _ours(push: Push, *only_if: ColumnElement[bool]) -> Update:
+    return (
+        update(Push)
+        .where(
+            Push.id == push.id,
+            Push.status == PushStatus.WAITING,
+            Push.attempts == push.attempts,
+            *only_if,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def job_key(push: Push, rest: str) -> str:
+    """The idempotency key of one of its jobs: a push that is begun twice submits each once."""
+    return f"{_key_prefix(push)}{rest}"
+
+
+def _key_prefix(push: Push) -> str:
+    return f"push-{push.id}-"
+
+
+def _job_ids(session: Session, push: Push) -> list[int]:
+    """Its jobs, those of attempts before this one included."""
+    keys = Job.idempotency_key.startswith(_key_prefix(push), autoescape=True)
+    own = select(Job.id).where(Job.owner_id == push.hook.owner_id, keys)
+    return list(session.scalars(own.order_by(Job.id)))
+
+
+def is_waiting(backend: Backend, push_id: int) -> bool:
+    with backend.transaction() as session:
+        status = session.scalar(select(Push.status).where(Push.id == push_id))
+    return status == PushStatus.WAITING
+
+
+# --- what the janitor asks --------------------------------------------------------------------
+
+
+def requeue_due(backend: Backend) -> list[int]:
+    """Send again what is due and in no queue: put back for a while, or lost by Redis."""
+    settled: ColumnElement[datetime] = func.now() - QUEUE_SETTLE
+    with backend.transaction() as session:
+        due = session.scalars(
+            select(Push.id)
+            .where(Push.status == PushStatus.WAITING, Push.due < settled)
+            .order_by(Push.id)
+        ).all()
+    present = backend.pushes.enqueued_ids() if due else set()
+    missing = [push_id for push_id in due if push_id not in present]
+    for push_id in missing:
+        backend.pushes.enqueue(push_id)
+    return missing
