@@ -4,8 +4,9 @@
     webhooks       the Ed25519 key that signs webhooks, PEM
     ssh_host_key   the ssh gateway's own, in OpenSSH's format
 
-`make_missing()` makes them, once for all machines of a service. They are read when they are first
-needed, so what needs none works without any.
+`make_missing()` makes them, once for all machines of a service. They are read when they are
+needed, so what needs none works without any. Those that encrypt are read each time: they may be
+turned over while processes run, and what one seals with a key that is gone is lost.
 
 What is sealed is bound to a context, such as whose it is: bytes that somebody moved to another row
 of the database do not open there. Knows nothing of what is sealed or signed.
@@ -80,7 +81,7 @@ class Keys:
         raw = self._webhooks.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         return base64.b64encode(raw).decode()
 
-    @cached_property
+    @property
     def _secrets(self) -> list[AESGCM]:
         path = self.directory / SECRETS
         try:
@@ -113,6 +114,10 @@ def make_missing(directory: Path) -> list[Path]:
 def add_secrets_key(directory: Path) -> None:
     """Put a new key before the others: it encrypts from now on, they still decrypt."""
     _replace(directory / SECRETS, _new_secrets_key() + _read(directory / SECRETS))
+
+
+def count_secrets_keys(directory: Path) -> int:
+    return len(_read(directory / SECRETS).split())
 
 
 def drop_old_secrets_keys(directory: Path) -> int:
