@@ -13,7 +13,7 @@ from buildsrht.manifest import Manifest, Source
 from buildsrht.models import TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.runs import Run
-from worker import packages
+from worker import packages, secrets
 from worker.environment import (
     BUILD_ENVIRONMENT,
     COMPLETE,
@@ -70,7 +70,6 @@ def announce(build: Build) -> None:
     idle = [
         key
         for key, present in (
-            ("secrets", manifest.secrets),
             ("oauth", manifest.oauth),
             ("shell", manifest.shell),
             ("triggers", manifest.triggers),
@@ -98,6 +97,11 @@ def _environment(build: Build) -> str:
         "JOB_URL": f"{origin}/~{build.run.owner}/job/{build.run.job_id}",
     }
     return build_environment(build.manifest, always)
+
+
+def send_secrets(build: Build) -> None:
+    if named := build.manifest.secrets:
+        secrets.send(build.backend, build.run, named, build.guest, build.logbook)
 
 
 def prepare_packages(build: Build) -> None:
@@ -166,6 +170,7 @@ def collect_artifacts(build: Build) -> None:
 STEPS: tuple[Callable[[Build], None], ...] = (
     announce,
     send_files,
+    send_secrets,
     prepare_packages,
     clone_sources,
     run_tasks,
