@@ -53,6 +53,7 @@ CREATE TABLE job_group (
     -- When the last of its jobs was over; from then on its triggers are in `delivery`.
     finished timestamptz
 );
+CREATE INDEX job_group_unfinished ON job_group (id) WHERE finished IS NULL;
 
 CREATE TABLE job (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

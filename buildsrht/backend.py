@@ -4,6 +4,7 @@ Every process makes one of these at its start and passes it to the services. Aft
 child makes its own: neither database connections nor the storage's threads survive one.
 """
 
+import logging
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,10 @@ from dataclasses import dataclass
 import psycopg2
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from buildsrht import catalogue
@@ -22,8 +24,11 @@ from buildsrht.catalogue import Catalogue
 from buildsrht.config import Config
 from buildsrht.keys import Keys
 from buildsrht.logs import Logs
+from buildsrht.outbox import Outbox, finish_group
 from buildsrht.queue import IdQueue, delivery_queue, job_queue, push_queue
 from buildsrht.storage import Storage
+
+log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
 
@@ -43,9 +48,26 @@ class Backend:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A session that commits at the end of the block, or rolls back on an error."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        """A session that commits at the end of the block, or rolls back on an error.
+
+        What it owes for jobs that it ended is then sent on its way.
+        """
+        outbox = Outbox(self.config.courier.patience)
+        session = Session(self.engine, expire_on_commit=False, info=outbox.session_info)
+        with session, session.begin():
             yield session
+        self._send(outbox)
+
+    def _send(self, outbox: Outbox) -> None:
+        """What is not done here the janitor does, so this never fails what has succeeded."""
+        try:
+            for group_id in outbox.group_ids:
+                with self.transaction() as session:
+                    finish_group(session, group_id)
+            for delivery_id in outbox.delivery_ids:
+                self.deliveries.enqueue(delivery_id)
+        except (RedisError, SQLAlchemyError) as error:
+            log.warning("deliveries are left to the janitor: %s", error)
 
     def close(self) -> None:
         self.engine.dispose()

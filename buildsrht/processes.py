@@ -6,12 +6,15 @@ together with whatever it started. If we are killed, the kernel signals it in ou
 Knows nothing of what the child does.
 """
 
+import ctypes
 import os
 import select
 import signal
 import subprocess
 from collections.abc import Sequence
 from typing import Any
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def dies_with_us(last_signal: signal.Signals) -> list[str]:
@@ -53,3 +56,18 @@ def stop(process: subprocess.Popen[bytes], ask: signal.Signals, grace_seconds: f
     # wait() has reaped it, nobody else can get the group's number.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def die_with_parent() -> None:
+    """Be killed when the process that forked us ends.
+
+    RQ puts a work horse into a process group of its own, so whoever ends the worker's group
+    misses it, and what it runs would go on.
+    """
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != parent:
+        # It ended before we asked.
+        os.kill(os.getpid(), signal.SIGKILL)

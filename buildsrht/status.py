@@ -9,6 +9,8 @@
 
 Every move is one conditional UPDATE, so cancel, timeout, failure and success may race: the first
 that commits stands, and a final state never changes. Nothing else assigns a status.
+
+With a job's end goes, in the same transaction, what its triggers ask for (buildsrht.outbox).
 """
 
 from typing import Any
@@ -19,6 +21,7 @@ from sqlalchemy.sql import ColumnElement
 
 from buildsrht.errors import Conflict
 from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.outbox import note_end_of_job
 
 FINAL = frozenset(status for status in JobStatus if status.is_final)
 
@@ -53,6 +56,8 @@ def move_job(
     )
     if moved.first() is None:
         raise Conflict(f"job {job_id} cannot become {to} now")
+    if to.is_final:
+        note_end_of_job(session, job_id, to)
 
 
 def move_task(

@@ -21,6 +21,8 @@ MAY_NOT_IMPORT = {
     "buildsrht/hooks": (*HTTP, *SURFACES, "click"),
     "buildsrht/models.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/status.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/outbox.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/courier": (*HTTP, *SURFACES, "click"),
     "buildsrht/queue.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
     "buildsrht/logs.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/storage.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),

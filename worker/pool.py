@@ -24,11 +24,11 @@ from rq.worker_pool import WorkerPool
 from buildsrht import config as settings
 from buildsrht import processes, queue
 from buildsrht.config import Config
+from buildsrht.processes import die_with_parent
 
 # Imported before the fork, so that each work horse starts with it loaded.
 from worker import run_job  # noqa: F401
 from worker.disk_space import shortage
-from worker.processes import die_with_parent
 
 log = logging.getLogger(__name__)
 

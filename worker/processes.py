@@ -1,25 +1,4 @@
-"""What this very process asks of the kernel."""
-
-import ctypes
-import os
-import signal
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
-
-def die_with_parent() -> None:
-    """Be killed when the process that forked us ends.
-
-    RQ puts a work horse into a process group of its own, so whoever ends the worker's group
-    misses it, and the machine it runs would go on.
-    """
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != parent:
-        # It ended before we asked.
-        os.kill(os.getpid(), signal.SIGKILL)
+"""How this host's processes are told apart."""
 
 
 def start_time(pid: int) -> int | None:

@@ -18,6 +18,7 @@ from buildsrht import manifest as manifests
 from buildsrht.backend import Backend, open_backend
 from buildsrht.errors import BuildsError, Conflict
 from buildsrht.models import JobStatus
+from buildsrht.processes import die_with_parent
 from buildsrht.services import runs
 from buildsrht.services.runs import Run
 from worker import machines
@@ -27,7 +28,6 @@ from worker.guest import Guest
 from worker.logbook import Logbook
 from worker.machines import Wanted
 from worker.patience import patiently
-from worker.processes import die_with_parent
 from worker.steps import STEPS, Build
 from worker.watch import Interrupted, Interruption, Watch
 

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from buildsrht.config import Config
+from buildsrht.processes import die_with_parent
 from worker import vm
 from worker.directories import owned_directory
 from worker.errors import RunnerError
 from worker.guest import AgentGuest, Identity
 from worker.platforms import Platform, digest
-from worker.processes import die_with_parent
 from worker.snapshots import Snapshot
 from worker.vm import Guard, Surroundings, Vm
 

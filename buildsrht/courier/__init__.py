@@ -1,4 +1,37 @@
-"""What is told to others: emails and webhooks at the end of jobs and groups.
+"""The errands of `buildsrht courier`: what is told to others, and what others have reported.
 
-addresses    which hosts may be asked for a user's sake
+The two functions are RQ's entry points, named in buildsrht.queue; each runs in a process of its own
+that ends with it.
+
+    pool         the processes that take errands from the queues
+    delivery     one attempt at a delivery, from its claim to its record
+    payload      what a webhook says
+    webhook      say it over HTTP, signed
+    letter       what an email says
+    mail         hand it to a mail server
+    addresses    which hosts may be asked for a user's sake
 """
+
+from contextlib import closing
+
+from buildsrht import config as settings
+from buildsrht.backend import open_backend
+from buildsrht.processes import die_with_parent
+
+
+def deliver(delivery_id: int) -> None:
+    """Attempt one delivery of the outbox."""
+    from buildsrht.courier import delivery
+
+    die_with_parent()
+    with closing(open_backend(settings.load())) as backend:
+        delivery.perform(backend, delivery_id)
+
+
+def build_push(push_id: int) -> None:
+    """Build what one push brought."""
+    from buildsrht.hooks import building
+
+    die_with_parent()
+    with closing(open_backend(settings.load())) as backend:
+        building.perform(backend, push_id)

@@ -50,6 +50,11 @@ class Trigger:
     in_reply_to: str | None = None
     url: str | None = None
 
+    @property
+    def as_written(self) -> dict[str, str]:
+        """The keys that the manifest gives."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
 
 @dataclass(frozen=True)
 class Submitter:

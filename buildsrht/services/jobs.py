@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 PAGE = 50
 NOTE_CHARACTERS = 4096
 TAG = re.compile(r"[a-z0-9._-]+")
+TAG_OF_ANY_CASE = re.compile(r"[A-Za-z0-9._-]+")
 TAG_CHARACTERS = 128
 TAGS = 16
 IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
@@ -99,14 +100,16 @@ def check_note(note: str) -> str:
     return note
 
 
-def check_tags(tags: Sequence[str]) -> Sequence[str]:
+def check_tags(tags: Sequence[str], *, any_case: bool = False) -> Sequence[str]:
+    """REST knows lower case only; elsewhere tags may have upper case too."""
     if len(tags) > TAGS:
         raise BadInput([FieldError("tags", f"at most {TAGS}, got {len(tags)}")])
-    rule = f"must be 1 to {TAG_CHARACTERS} of a-z, 0-9, '.', '_' and '-'"
+    pattern, letters = (TAG_OF_ANY_CASE, "A-Z, a-z") if any_case else (TAG, "a-z")
+    rule = f"must be 1 to {TAG_CHARACTERS} of {letters}, 0-9, '.', '_' and '-'"
     problems = [
         FieldError("tags", f"{tag[:TAG_CHARACTERS]!r} {rule}")
         for tag in tags
-        if not TAG.fullmatch(tag) or len(tag) > TAG_CHARACTERS
+        if not pattern.fullmatch(tag) or len(tag) > TAG_CHARACTERS
     ]
     if problems:
         raise BadInput(problems)
@@ -200,6 +203,7 @@ def _job_row(owner: User, submission: Submission) -> dict[str, Any]:
         "tags": list(submission.tags),
         "visibility": submission.visibility,
         "secrets": submission.secrets,
+        "triggers": [trigger.as_written for trigger in plan.manifest.triggers],
         "status": JobStatus.QUEUED if submission.execute else JobStatus.PENDING,
         "idempotency_key": submission.idempotency_key,
         "idempotency_hash": submission.hash if submission.idempotency_key else None,

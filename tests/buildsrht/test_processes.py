@@ -96,3 +96,18 @@ def test_a_child_gets_its_last_signal_when_we_are_killed():
     owner.wait()
 
     assert processes.has_ended(child, wait_seconds=10)
+
+
+def test_a_child_is_killed_with_the_process_that_forked_it():
+    program = (
+        "import os, time\n"
+        "from buildsrht.processes import die_with_parent\n"
+        "if os.fork() == 0:\n"
+        "    die_with_parent()\n"
+        "    print(os.getpid(), flush=True)\n"
+        "time.sleep(300)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as parent:
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+        assert processes.has_ended(child, wait_seconds=10)

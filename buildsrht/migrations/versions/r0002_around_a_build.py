@@ -9,6 +9,10 @@ down_revision = "0001"
 # the code of the first release goes on with what it knows.
 CHANGES = """
 ALTER TABLE job_group ADD COLUMN finished timestamptz;
+-- The triggers of groups that were over before there was an outbox stay as they are: unsent.
+UPDATE job_group SET finished = updated
+    WHERE NOT EXISTS (SELECT FROM job WHERE group_id = job_group.id AND job.finished IS NULL);
+CREATE INDEX job_group_unfinished ON job_group (id) WHERE finished IS NULL;
 ALTER TABLE job ADD COLUMN triggers jsonb NOT NULL DEFAULT '[]';
 ALTER TABLE token ADD COLUMN job_id integer REFERENCES job ON DELETE CASCADE;
 CREATE INDEX token_job ON token (job_id) WHERE job_id IS NOT NULL;

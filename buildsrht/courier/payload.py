@@ -1,0 +1,57 @@
+"""What a webhook says of a job or a group: the JSON that receivers were promised.
+
+Keys may be added, never renamed or removed. It is the same for every attempt at a delivery, for
+nothing here changes after the end.
+"""
+
+import json
+from typing import Any
+
+from buildsrht.config import Config
+from buildsrht.models import Job, JobGroup, User
+from buildsrht.services.triggers import Errand
+
+
+def body_of(config: Config, errand: Errand) -> bytes:
+    if errand.group is None:
+        said = describe_job(config, errand.jobs[0])
+    else:
+        said = _describe_group(config, errand.group, errand)
+    return json.dumps(said, ensure_ascii=False).encode()
+
+
+def describe_job(config: Config, job: Job) -> dict[str, Any]:
+    logs = f"{config.web.origin}/query/log/{job.id}"
+    return {
+        "id": job.id,
+        "status": job.status,
+        "setup_log": f"{logs}/log",
+        "note": job.note,
+        "runner": job.runner,
+        "owner": _describe_user(job.owner),
+        "tasks": [
+            {"name": task.name, "status": task.status, "log": f"{logs}/{task.name}/log"}
+            for task in job.tasks
+        ],
+        "tags": "/".join(job.tags) or None,
+        "url": job_url(config, job),
+    }
+
+
+def _describe_group(config: Config, group: JobGroup, errand: Errand) -> dict[str, Any]:
+    return {
+        "id": group.id,
+        "status": errand.status,
+        "note": group.note,
+        "owner": _describe_user(group.owner),
+        "jobs": [describe_job(config, job) for job in errand.jobs],
+    }
+
+
+def _describe_user(user: User) -> dict[str, str]:
+    return {"canonical_name": user.canonical_name, "name": user.name}
+
+
+def job_url(config: Config, job: Job) -> str:
+    """What people look at; builds know it as JOB_URL."""
+    return f"{config.web.origin}/{job.owner.canonical_name}/job/{job.id}"

@@ -1,0 +1,44 @@
+"""`buildsrht courier`: RQ's worker pool on the queues of deliveries and of pushes.
+
+Each errand is done in a process of its own, which opens a backend of its own: the process that
+forks never has one, because database connections and the storage's threads do not survive a fork.
+None of these processes outlives its parent.
+
+The two queues take turns, so that many pushes do not hold up deliveries, nor the other way.
+"""
+
+import logging
+from typing import Any
+
+from redis import Redis
+from rq.serializers import JSONSerializer
+from rq.worker import RoundRobinWorker
+from rq.worker_pool import WorkerPool
+
+from buildsrht.processes import die_with_parent
+from buildsrht.queue import DELIVERIES, PUSHES
+
+# Imported before the fork, so that each errand starts with it loaded.
+from buildsrht.courier import delivery  # noqa: F401
+
+
+class Courier(RoundRobinWorker):
+    """Takes an id from the queues and forks a process for it."""
+
+    def work(self, *args: Any, **kwargs: Any) -> bool:
+        die_with_parent()
+        kwargs["with_scheduler"] = False
+        return super().work(*args, **kwargs)
+
+
+def run_pool(redis: Redis, count: int) -> None:
+    """Run `count` couriers until SIGTERM or SIGINT; errands that are being done are finished
+    first, and a second signal ends them."""
+    pool = WorkerPool(
+        [DELIVERIES, PUSHES],
+        connection=redis,
+        num_workers=count,
+        worker_class=Courier,
+        serializer=JSONSerializer,
+    )
+    pool.start(logging_level=logging.getLevelName(logging.WARNING))

@@ -1,0 +1,229 @@
+"""Deliveries: taking one to attempt it, saying how that went, and looking at them afterwards.
+
+They are written by buildsrht.outbox. An attempt begins with a claim, which is a lease: nobody else
+takes the same delivery until it has ended, or until its courier has not been heard of for that
+long. What fails is tried again, at growing distances, until the delivery expires. All of that is in
+the database; the queue only says that there may be something to do.
+"""
+
+import enum
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import case, func, literal, select, update
+from sqlalchemy.orm import Session
+
+from buildsrht import outbox
+from buildsrht.backend import Backend
+from buildsrht.errors import Conflict, NotFound
+from buildsrht.models import Delivery, DeliveryStatus, Job, JobGroup, JobStatus, User
+
+# Far longer than an attempt may take, see buildsrht.courier.
+LEASE = timedelta(seconds=120)
+FIRST_PAUSE_SECONDS = 5
+LONGEST_PAUSE_SECONDS = 3600
+# How much of an answer is kept.
+BODY_BYTES = 65536
+PAGE = 50
+SWEPT_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class Errand:
+    """A delivery that is ours to attempt, with all that it tells of.
+
+    `jobs` are the job that has ended, or those of `group`.
+    """
+
+    delivery: Delivery
+    jobs: Sequence[Job]
+    group: JobGroup | None
+
+    @property
+    def status(self) -> JobStatus:
+        """How what it tells of ended: a group succeeds if all of its jobs do."""
+        if self.group is None:
+            return self.jobs[0].status
+        succeeded = all(job.status == JobStatus.SUCCESS for job in self.jobs)
+        return JobStatus.SUCCESS if succeeded else JobStatus.FAILED
+
+
+class Verdict(enum.Enum):
+    """What is to become of a delivery after an attempt."""
+
+    DELIVERED = "the receiver has it"
+    AGAIN = "it may work another time"
+    NEVER = "it cannot work, however often it is tried"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt: what was sent, what came back, and what it means."""
+
+    verdict: Verdict
+    error: str | None = None
+    request_headers: dict[str, Any] | None = None
+    request_body: str | None = None
+    response_status: int | None = None
+    response_headers: dict[str, Any] | None = None
+    response_body: str | None = None
+
+
+# --- what a courier does ----------------------------------------------------------------------
+
+
+def claim(backend: Backend, delivery_id: int) -> Errand | None:
+    """Make a delivery ours for one attempt, or None when it is not due or somebody else's."""
+    with backend.transaction() as session:
+        claimed = session.execute(
+            update(Delivery)
+            .where(
+                Delivery.id == delivery_id,
+                Delivery.status == DeliveryStatus.WAITING,
+                Delivery.due <= func.now(),
+            )
+            .values(due=func.now() + LEASE, attempts=Delivery.attempts + 1, updated=func.now())
+            .execution_options(synchronize_session=False)
+            .returning(Delivery.id)
+        )
+        if claimed.first() is None:
+            return None
+        delivery = session.get_one(Delivery, delivery_id)
+        if delivery.job_id is not None:
+            return Errand(delivery, [session.get_one(Job, delivery.job_id)], None)
+        group = session.get_one(JobGroup, delivery.group_id)
+        return Errand(delivery, list(group.jobs), group)
+
+
+def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
+    """Record how an attempt went, and what follows. Nothing, if the claim is no longer ours."""
+    with backend.transaction() as session:
+        session.execute(
+            update(Delivery)
+            .where(
+                Delivery.id == delivery.id,
+                Delivery.status == DeliveryStatus.WAITING,
+                Delivery.attempts == delivery.attempts,
+            )
+            .values(
+                updated=func.now(),
+                error=_storable(attempt.error),
+                request_headers=_storable(attempt.request_headers),
+                request_body=_storable(attempt.request_body),
+                response_status=attempt.response_status,
+                response_headers=_storable(attempt.response_headers),
+                response_body=_storable(attempt.response_body),
+                **_after(delivery, attempt),
+            )
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _after(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
+    if attempt.verdict == Verdict.DELIVERED:
+        return {"status": DeliveryStatus.DELIVERED}
+    if attempt.verdict == Verdict.NEVER:
+        return {"status": DeliveryStatus.ABANDONED}
+    # The last attempt is at the very end.
+    again = func.least(func.now() + pause(delivery.attempts), Delivery.expires)
+    is_over = Delivery.expires <= func.now()
+    return {
+        "status": case(
+            (is_over, literal(DeliveryStatus.ABANDONED)), else_=literal(DeliveryStatus.WAITING)
+        ),
+        "due": again,
+    }
+
+
+def pause(attempts: int) -> timedelta:
+    """How long to wait after so many attempts that failed: doubling, and never quite the same, so
+    that those who failed together do not come back together."""
+    doubled = FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 16)
+    return timedelta(seconds=min(doubled, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.0))
+
+
+def _storable(value: Any) -> Any:
+    """PostgreSQL has no text with a NUL, and a stranger's answer may have one."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    return [_storable(item) for item in value] if isinstance(value, list) else value
+
+
+# --- what the janitor asks --------------------------------------------------------------------
+
+
+def finish_groups(backend: Backend) -> list[int]:
+    """Finish every group that is over and whose finisher did not get to it. Returns their ids."""
+    with backend.transaction() as session:
+        over = session.scalars(
+            select(JobGroup.id).where(outbox.is_to_be_finished()).limit(SWEPT_AT_ONCE)
+        ).all()
+    return [group_id for group_id in over if _finish_group(backend, group_id)]
+
+
+def _finish_group(backend: Backend, group_id: int) -> bool:
+    with backend.transaction() as session:
+        return outbox.finish_group(session, group_id)
+
+
+def requeue_due(backend: Backend) -> list[int]:
+    """Send what is due and not in the queue: attempts that are to be repeated, and what got lost.
+
+    One that is in the queue twice all the same is attempted once: the claim decides.
+    """
+    with backend.transaction() as session:
+        due = session.scalars(
+            select(Delivery.id)
+            .where(Delivery.status == DeliveryStatus.WAITING, Delivery.due <= func.now())
+            .order_by(Delivery.due)
+            .limit(SWEPT_AT_ONCE)
+        ).all()
+    if not due:
+        return []
+    present = backend.deliveries.enqueued_ids()
+    missing = [delivery_id for delivery_id in due if delivery_id not in present]
+    for delivery_id in missing:
+        backend.deliveries.enqueue(delivery_id)
+    return missing
+
+
+# --- what their owner may do ------------------------------------------------------------------
+
+
+def list_deliveries(session: Session, owner: User, job_id: int | None = None) -> Sequence[Delivery]:
+    """The owner's latest deliveries, newest first, or those of one of their jobs."""
+    wanted = select(Delivery).where(Delivery.owner_id == owner.id)
+    if job_id is not None:
+        wanted = wanted.where(Delivery.job_id == job_id)
+    return session.scalars(wanted.order_by(Delivery.id.desc()).limit(PAGE)).all()
+
+
+def require_delivery(session: Session, delivery_id: int, viewer: User) -> Delivery:
+    """A delivery of the viewer's; for everybody else there is none, administrators included: what
+    a receiver answers is for whoever chose the receiver."""
+    delivery = session.get(Delivery, delivery_id) if delivery_id < 2**31 else None
+    if delivery is None or delivery.owner_id != viewer.id:
+        raise NotFound(f"there is no delivery {delivery_id}")
+    return delivery
+
+
+def owner_of(session: Session, delivery_id: int) -> User:
+    """Whose it is, for an operator, who acts in the owner's place."""
+    owner = session.scalar(select(User).join(Delivery).where(Delivery.id == delivery_id))
+    if owner is None:
+        raise NotFound(f"there is no delivery {delivery_id}")
+    return owner
+
+
+def replay(backend: Backend, delivery_id: int, viewer: User) -> int:
+    """Deliver once more what was delivered or abandoned. Returns the id of the new delivery."""
+    with backend.transaction() as session:
+        before = require_delivery(session, delivery_id, viewer)
+        if before.status == DeliveryStatus.WAITING:
+            raise Conflict(f"delivery {delivery_id} is still waiting, and tried by itself")
+        return outbox.repeat(session, before)
