@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
-from pysequoia import Cert
+from pysequoia.packet import PacketPile, Tag
 
 # Of a file, and more than any ssh key has.
 MOST_BYTES = 16_384
@@ -44,7 +44,7 @@ def read_pgp_key(data: bytes) -> bytes:
     protected by a passphrase will do: gpg can be given that in a file."""
     _within(data, MOST_PGP_BYTES)
     try:
-        has_private_key = any(key.has_secret_keys for key in Cert.split_bytes(data))
+        has_private_key = any(packet.tag == Tag.SecretKey for packet in PacketPile.from_bytes(data))
     # What pysequoia raises for anything that it cannot parse.
     except RuntimeError:
         raise ValueError("is not a PGP key, or a damaged one") from None

@@ -4,6 +4,7 @@ What is kept comes on standard input alone: arguments are there for every user o
 read.
 """
 
+import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -35,7 +36,7 @@ def create(user: str, kind: str, name: str | None, path: str | None, mode: str |
     from buildsrht.services import secrets
 
     # One more than is accepted, whatever is at the other end.
-    material = click.get_binary_stream("stdin").read(MOST_PGP_BYTES + 1)
+    material = sys.stdin.buffer.read(MOST_PGP_BYTES + 1)
     new = secrets.NewSecret(SecretKind(kind.replace("-", "_")), material, name, path, mode)
     with opened_backend() as backend:
         click.echo(secrets.create_secret(backend, user, new).uuid)
