@@ -59,8 +59,10 @@ def read_file(data: bytes) -> bytes:
 
 
 def _within(data: bytes, most: int) -> bytes:
-    if not 0 < len(data) <= most:
-        raise ValueError(f"must have 1 to {most:,} bytes, not {len(data):,}")
+    if not data:
+        raise ValueError("is empty")
+    if len(data) > most:
+        raise ValueError(f"has more than {most:,} bytes")
     return data
 
 

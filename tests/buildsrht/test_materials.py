@@ -123,9 +123,10 @@ def test_a_file_that_is_text_has_line_feeds_and_one_at_its_end_any_other_is_kept
     [(read_file, MOST_BYTES), (read_ssh_key, MOST_BYTES), (read_pgp_key, MOST_PGP_BYTES)],
 )
 def test_what_is_empty_or_too_large_is_refused(read, most):
-    for data in (b"", b"x" * (most + 1)):
-        with pytest.raises(ValueError, match=f"must have 1 to {most:,} bytes, not {len(data):,}"):
-            read(data)
+    with pytest.raises(ValueError, match="is empty"):
+        read(b"")
+    with pytest.raises(ValueError, match=f"has more than {most:,} bytes"):
+        read(b"x" * (most + 1))
 
 
 def test_a_file_may_have_every_byte_that_is_allowed():

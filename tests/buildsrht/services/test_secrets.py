@@ -137,14 +137,14 @@ def test_a_user_who_does_not_exist_has_no_list(listed):
         (a_file(path="a\0b"), "path: may not contain line breaks or control characters"),
         (a_file(mode="888"), "mode: must be three octal digits, such as 600"),
         (a_file(mode="4755"), "mode: must be three octal digits, such as 600"),
-        (a_file(data=b""), "material: must have 1 to 16,384 bytes, not 0"),
+        (a_file(data=b""), "material: is empty"),
         (
             NewSecret(SecretKind.SSH_KEY, SSH_KEY, path="~/x", mode="600"),
             "path: is for a file only; mode: is for a file only",
         ),
         (
             NewSecret(SecretKind.FILE, b"", "   ", path="~/x"),
-            "name: may not be blank; material: must have 1 to 16,384 bytes, not 0",
+            "name: may not be blank; material: is empty",
         ),
     ],
 )
