@@ -2,22 +2,40 @@
 """The guest's end of the channel: runs commands and moves files for the build host.
 
 Started by the guest's init system, it owns one virtio port, takes one request at a time and
-answers it. It needs nothing but Python's standard library and a Unix; it knows nothing of jobs.
+answers it; only sessions, which are for people, run side by side. It needs nothing but Python's
+standard library and a Unix; it knows nothing of jobs.
 
 The protocol, both ways: frames of one byte kind, four bytes length (big endian) and that many
-bytes. The first three kinds are requests, a JSON object each.
+bytes. The first seven kinds are requests, a JSON object each.
 
     RUN    {argv, user, env, terminal}   ->  DATA*  END {status}
     WRITE  {path, user, mode}  DATA* END ->         END {}
     READ   {path, user, limit}           ->  DATA*  END {size}
     BECOME {name, machine_id, mac,
             entropy, time}               ->         END {}
+    WAKE   {entropy, time}               ->         END {}
+    ATTEND {}                            ->         END {}, and then sessions
     HELLO  {nonce}                       ->         HELLO {nonce, version}
 
 Any request may be answered END {error} instead, with what the guest's system said. A relative
 path starts at the user's home. Two frames come unasked. HELLO, once, when the agent starts: a build
 host that hears it in the middle of an answer knows that the first agent is gone. BYE, in the middle
 of an answer, when the guest's init system stops the agent, because it is shutting down.
+
+Between ATTEND and QUIT the frames are those of sessions. Each but QUIT begins with the four bytes
+of the session's number, which the build host chooses, and never twice.
+
+    OPEN    {argv, user, env, terminal}  ->  (OUTPUT | ERRORS | CREDIT)*  CLOSED {status | error}
+    INPUT   bytes                            no argv is a login shell; a terminal is {term, columns,
+    EOF                                      rows}, or null for three pipes
+    SIZE    {columns, rows}
+    SIGNAL  {signal}                         its name, such as INT
+    CREDIT  four bytes
+    HANG_UP
+    QUIT                                 ->  QUIT, when every session is hung up and closed
+
+Either side sends WINDOW bytes of one session, and then as many as the other says, by CREDIT, that
+it has done with. So no session holds up another, and no buffer grows beyond a window.
 """
 
 import errno
@@ -36,11 +54,17 @@ import termios
 import time as clock
 
 PORT = "/dev/virtio-ports/org.buildsrht.agent"
-VERSION = 1
+VERSION = 2
 HEADER = struct.Struct(">cI")
 CHUNK = 64 * 1024
 PIPE_HOLDS = 1024 * 1024
 RUN, WRITE, READ, BECOME, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGIDEHB")
+WAKE, ATTEND = b"A", b"S"
+OPEN, INPUT, EOF, SIZE, SIGNAL, CREDIT, HANG_UP, QUIT = (bytes([kind]) for kind in b"OIFZSAKQ")
+OUTPUT, ERRORS, CLOSED = (bytes([kind]) for kind in b"DXE")
+NUMBER = struct.Struct(">I")
+WINDOW = 256 * 1024
+MOST_SESSIONS = 64
 SSH = "/etc/ssh"
 RENEW_HOST_KEYS = "/usr/lib/buildsrht/renew-host-keys"
 # linux/random.h, linux/sockios.h, linux/if_arp.h
@@ -94,6 +118,7 @@ class Port:
 def serve(port):
     """Answer requests until the build host hangs up."""
     requests = {RUN: run, WRITE: write, READ: read, BECOME: become_unlike, HELLO: hello}
+    requests |= {WAKE: wake, ATTEND: attend}
     port.send_json(HELLO, nonce=None, version=VERSION)
     while True:
         kind, payload = port.receive()
@@ -126,23 +151,36 @@ def run(port, argv, user, env, terminal):
     output, slave = pty.openpty() if terminal else os.pipe()
     if terminal:
         make_transparent(slave)
-    wake_reader, wake_writer = os.pipe()
-    os.set_blocking(wake_writer, False)
     os.set_blocking(output, False)
-    signal.set_wakeup_fd(wake_writer)
-    signal.signal(signal.SIGTERM, ignore)
+    null = os.open(os.devnull, os.O_RDONLY)
+    signals = listen_for_signals()
     try:
         child = os.fork()
         if child == 0:
-            become(account, argv, env, slave, terminal)
+            become(account, argv[0], argv, env, (null, slave, slave), slave if terminal else None)
         os.close(slave)
-        status = relay(port, output, child, wake_reader)
+        status = relay(port, output, child, signals[0])
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.set_wakeup_fd(-1)
-        for descriptor in (output, wake_reader, wake_writer):
+        stop_listening(signals)
+        for descriptor in (output, null):
             os.close(descriptor)
     port.send_json(END, status=status)
+
+
+def listen_for_signals():
+    """A pipe out of which comes the number of each signal that arrives."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    signal.signal(signal.SIGTERM, ignore)
+    return reader, writer
+
+
+def stop_listening(signals):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    for descriptor in signals:
+        os.close(descriptor)
 
 
 def make_transparent(terminal):
@@ -150,7 +188,12 @@ def make_transparent(terminal):
     attributes = termios.tcgetattr(terminal)
     attributes[1] &= ~termios.OPOST
     termios.tcsetattr(terminal, termios.TCSANOW, attributes)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    set_size(terminal, columns=80, rows=24)
+
+
+def set_size(terminal, columns, rows):
+    """Whoever has it in the foreground is told of a change."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
 def relay(port, output, child, wake_reader):
@@ -183,13 +226,13 @@ def ignore(number, frame):
     """A handler must exist for the wake-up descriptor to be written to; that is all it is for."""
 
 
-def read_output(output):
-    """What is there now, up to a chunk; None if there is nothing yet, and no bytes when its last
+def read_output(output, limit=CHUNK):
+    """What is there now, up to a limit; None if there is nothing yet, and no bytes when its last
     writer is gone. A terminal hands it out in small pieces, each of which would be a message."""
     data = b""
-    while len(data) < CHUNK:
+    while len(data) < limit:
         try:
-            piece = os.read(output, CHUNK - len(data))
+            piece = os.read(output, limit - len(data))
         except BlockingIOError:
             return data or None
         except OSError as error:
@@ -203,23 +246,22 @@ def read_output(output):
     return data
 
 
-def become(account, argv, env, output, terminal):
-    """In the child: turn into the command. Never returns."""
+def become(account, program, argv, env, streams, terminal):
+    """In the child: turn into the command, with these three streams. Never returns."""
     try:
         os.setsid()
-        if terminal:
-            fcntl.ioctl(output, termios.TIOCSCTTY, 0)
-        null = os.open(os.devnull, os.O_RDONLY)
-        for source, target in ((null, 0), (output, 1), (output, 2)):
+        if terminal is not None:
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+        for target, source in enumerate(streams):
             os.dup2(source, target)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         allow_out_of_memory_kill()
         drop_to(account)
         os.chdir(account.pw_dir)
-        os.execvpe(argv[0], argv, {**login_environment(account), **env})
+        os.execvpe(program, argv, {**login_environment(account), **env})
     except OSError as error:
-        os.write(2, f"{argv[0]}: {error}\n".encode())
+        os.write(2, f"{program}: {error}\n".encode())
     finally:
         os._exit(127)
 
@@ -269,6 +311,13 @@ def become_unlike(port, name, machine_id, mac, entropy, time):
     change_address(bytes.fromhex(mac))
     if has_host_keys():
         subprocess.run([RENEW_HOST_KEYS], check=True)
+    port.send_json(END)
+
+
+def wake(port, entropy, time):
+    """The same machine as before, later."""
+    reseed(bytes.fromhex(entropy))
+    clock.clock_settime(clock.CLOCK_REALTIME, time)
     port.send_json(END)
 
 
@@ -378,6 +427,238 @@ def read(port, path, user, limit):
             size += len(data)
             port.send(DATA, data)
     port.send_json(END, size=size)
+
+
+# --- sessions -------------------------------------------------------------------------------------
+
+
+class Session:
+    """A command or login shell of somebody's, with a terminal or three pipes.
+
+    What came in and was not taken yet is in `waiting`; `credit` is how much of its output the
+    build host would still take.
+    """
+
+    def __init__(self, number, argv, user, env, terminal):
+        account = pwd.getpwnam(user)
+        shell = account.pw_shell or "/bin/sh"
+        # A dash before its name is what makes a shell a login shell.
+        login = [f"-{os.path.basename(shell)}"]
+        program, argv = (shell, login) if argv is None else (argv[0], argv)
+        self.number = number
+        self.status = None
+        self.credit = WINDOW
+        self.left = PIPE_HOLDS
+        self.waiting = bytearray()
+        self.is_at_end = False
+        self.has_terminal = terminal is not None
+        streams, slave = self._open_terminal(terminal) if terminal else self._open_pipes()
+        env = {**env, "TERM": terminal["term"]} if terminal else env
+        self.child = os.fork()
+        if self.child == 0:
+            become(account, program, argv, env, streams, slave)
+        for descriptor in set(streams):
+            os.close(descriptor)
+        for descriptor in (self.input, *self.outputs):
+            os.set_blocking(descriptor, False)
+
+    def _open_terminal(self, terminal):
+        self.input, slave = pty.openpty()
+        set_size(slave, terminal["columns"], terminal["rows"])
+        self.outputs = {self.input: OUTPUT}
+        return (slave, slave, slave), slave
+
+    def _open_pipes(self):
+        stdin, self.input = os.pipe()
+        output, stdout = os.pipe()
+        errors, stderr = os.pipe()
+        self.outputs = {output: OUTPUT, errors: ERRORS}
+        return (stdin, stdout, stderr), None
+
+    def feed(self):
+        """Pass on what waits, as far as it is taken; returns how many bytes that were."""
+        before = len(self.waiting)
+        try:
+            while self.waiting:
+                del self.waiting[: os.write(self.input, self.waiting)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            # Nobody will ever read it.
+            self.waiting.clear()
+        taken = before - len(self.waiting)
+        if self.is_at_end and not self.waiting:
+            self._end_input()
+        return taken
+
+    def _end_input(self):
+        self.is_at_end = False
+        if not self.has_terminal:
+            os.close(self.input)
+            self.input = None
+        else:
+            # As if somebody had typed it.
+            self.waiting += termios.tcgetattr(self.input)[6][termios.VEOF]
+
+    def send_output(self, port, descriptor):
+        """Pass on what is there, as far as the build host takes it."""
+        limit = min(CHUNK, self.credit, self.left)
+        data = read_output(descriptor, limit)
+        if data:
+            port.send(self.outputs[descriptor], NUMBER.pack(self.number) + data)
+            self.credit -= len(data)
+            if self.status is not None:
+                self.left -= len(data)
+        elif data is not None:
+            del self.outputs[descriptor]
+            if descriptor != self.input:
+                os.close(descriptor)
+
+    def is_drained(self, port):
+        """After its end: whether everything that it wrote is sent. Something that it left in the
+        background may write for ever, so no more than a terminal or a pipe can hold."""
+        while self.outputs and self.left:
+            ready, _, _ = select.select(list(self.outputs), [], [], 0)
+            if not ready:
+                break
+            if not self.credit:
+                return False
+            self.send_output(port, ready[0])
+        return True
+
+    def signal(self, number):
+        if self.status is None:
+            foreground = os.tcgetpgrp(self.input) if self.has_terminal else 0
+            self._kill(foreground or self.child, number)
+
+    def hang_up(self):
+        if self.status is None:
+            for number in (signal.SIGHUP, signal.SIGCONT):
+                self._kill(self.child, number)
+        self.close()
+
+    def _kill(self, group, number):
+        try:
+            os.killpg(group, number)
+        except ProcessLookupError:
+            # It has not become the leader of its group yet.
+            os.kill(self.child, number)
+
+    def close(self):
+        for descriptor in {self.input, *self.outputs} - {None}:
+            os.close(descriptor)
+
+
+def attend(port):
+    """Serve sessions until the build host has had enough of them."""
+    port.send_json(END)
+    sessions = {}
+    hung_up = []
+    signals = listen_for_signals()
+    try:
+        while serve_sessions(port, sessions, hung_up, signals[0]):
+            pass
+    finally:
+        stop_listening(signals)
+    port.send(QUIT)
+
+
+def serve_sessions(port, sessions, hung_up, signals):
+    """One round: wait for whatever comes next, and deal with it. False when that was the end."""
+    outputs = {d: each for each in sessions.values() if each.credit for d in each.outputs}
+    inputs = {each.input: each for each in sessions.values() if each.waiting}
+    ready, writable, _ = select.select([port.descriptor, signals, *outputs], list(inputs), [])
+    if signals in ready:
+        if signal.SIGTERM in os.read(signals, CHUNK):
+            port.send(BYE)
+            sys.exit(0)
+        hung_up[:] = [child for child in hung_up if ended(child) is None]
+    for descriptor in writable:
+        give_credit(port, inputs[descriptor])
+    for descriptor in ready:
+        if descriptor in outputs:
+            outputs[descriptor].send_output(port, descriptor)
+    close_ended(port, sessions)
+    if port.descriptor not in ready:
+        return True
+    return handle_frame(port, sessions, hung_up)
+
+
+def ended(child):
+    pid, status = os.waitpid(child, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if pid else None
+
+
+def give_credit(port, session):
+    taken = session.feed()
+    if taken:
+        port.send(CREDIT, NUMBER.pack(session.number) + NUMBER.pack(taken))
+
+
+def close_ended(port, sessions):
+    for session in list(sessions.values()):
+        if session.status is None:
+            session.status = ended(session.child)
+        if session.status is not None and session.is_drained(port):
+            session.close()
+            del sessions[session.number]
+            send_closed(port, session.number, status=session.status)
+
+
+def send_closed(port, number, **how):
+    port.send(CLOSED, NUMBER.pack(number) + json.dumps(how).encode())
+
+
+def handle_frame(port, sessions, hung_up):
+    """False when it is the last one."""
+    kind, payload = port.receive()
+    if kind == QUIT:
+        for number in list(sessions):
+            hang_up(port, sessions, hung_up, number)
+        return False
+    (number,), payload = NUMBER.unpack(payload[:4]), payload[4:]
+    if kind == OPEN:
+        open_session(port, sessions, number, json.loads(payload))
+    # One that has just ended is spoken to in vain.
+    elif number in sessions:
+        if kind == HANG_UP:
+            hang_up(port, sessions, hung_up, number)
+        else:
+            tell_session(port, sessions[number], kind, payload)
+    return True
+
+
+def open_session(port, sessions, number, request):
+    try:
+        if len(sessions) == MOST_SESSIONS:
+            raise ValueError(f"at most {MOST_SESSIONS} sessions at once")
+        sessions[number] = Session(number, **request)
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        send_closed(port, number, error=describe(error))
+
+
+def hang_up(port, sessions, hung_up, number):
+    session = sessions.pop(number)
+    session.hang_up()
+    if session.status is None:
+        hung_up.append(session.child)
+    send_closed(port, number, error="hung up")
+
+
+def tell_session(port, session, kind, payload):
+    if kind in (INPUT, EOF):
+        if session.input is not None:
+            session.waiting += payload
+            session.is_at_end = kind == EOF
+            give_credit(port, session)
+    elif kind == CREDIT:
+        session.credit += NUMBER.unpack(payload)[0]
+    elif kind == SIZE and session.has_terminal:
+        set_size(session.input, **json.loads(payload))
+    elif kind == SIGNAL:
+        number = getattr(signal, f"SIG{json.loads(payload)['signal']}", None)
+        if isinstance(number, signal.Signals):
+            session.signal(number)
 
 
 def main():

@@ -2,7 +2,8 @@
 
 `Guest` is the contract that the steps of a job rely on; `AgentGuest` keeps it by talking to
 images/agent.py, which documents the protocol, over any connected stream socket. Output and files
-are streams: nothing here holds more than one chunk. A guest does one thing at a time.
+are streams: nothing here holds more than one chunk. A guest does one thing at a time, but for
+sessions: then the channel is worker.kept.sessions'.
 
 Knows nothing of how the guest was started. That it has died shows as GuestLost in whatever call
 is waiting; who ended it, and why, only the one who did it knows.
@@ -21,12 +22,14 @@ from typing import Any, Protocol
 
 from worker.errors import BootTimeout, GuestLost, GuestRefused
 
-VERSION = 1
+# The first agent that has sessions.
+SESSIONS_SINCE = 2
 HEADER = struct.Struct(">cI")
 FRAME_LIMIT = 1024 * 1024
 CHUNK = 64 * 1024
 REASON_CHARACTERS = 500
 RUN, WRITE, READ, BECOME, DATA, END, HELLO, BYE = (bytes([kind]) for kind in b"RWGIDEHB")
+WAKE, ATTEND = b"A", b"S"
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ class AgentGuest:
     def __init__(self, channel: socket.socket):
         self._channel = channel
         self._answer: dict[str, Any] = {}
+        self._version = 0
         # Monotonic; a job's own commands may take as long as the job may.
         self._deadline: float | None = None
 
@@ -113,6 +117,32 @@ class AgentGuest:
             self._send_identity(identity)
             self._greet(nonce)
             self._await_nothing()
+
+    def wake(self, deadline: float) -> None:
+        """Tell the guest what time it is, after it stood still. It remains who it is.
+
+        As `become`, otherwise.
+        """
+        with self._before(deadline):
+            nonce = self._send_greeting()
+            self._send_json(WAKE, entropy=secrets.token_hex(64), time=time.time())
+            self._greet(nonce)
+            self._await_nothing()
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether its agent is one that knows of sessions; once it has answered."""
+        return self._version >= SESSIONS_SINCE
+
+    def attend(self, deadline: float) -> socket.socket:
+        """From now on the guest serves sessions: the channel, for worker.kept.sessions to use.
+
+        Nothing else may be asked until they have ended. Raises BootTimeout, and GuestRefused.
+        """
+        with self._before(deadline):
+            self._send_json(ATTEND)
+            self._await_nothing()
+        return self._channel
 
     def run(
         self,
@@ -164,7 +194,9 @@ class AgentGuest:
         """Skip whatever was said before the answer to our greeting."""
         while True:
             kind, payload = self._receive()
-            if kind == HELLO and _fields(payload).get("nonce") == nonce:
+            fields = _fields(payload) if kind == HELLO else {}
+            if fields.get("nonce") == nonce:
+                self._version = _number(fields.get("version"))
                 return
 
     def _send_identity(self, identity: Identity) -> None:
@@ -274,6 +306,10 @@ def _fields(payload: bytes) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise GuestLost("its agent sent something that is not an object")
     return fields
+
+
+def _number(said: object) -> int:
+    return said if isinstance(said, int) else 0
 
 
 def _one_line(said: object) -> str:
