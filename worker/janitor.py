@@ -18,7 +18,7 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
-from buildsrht.services import artifacts, hooks, runs
+from buildsrht.services import artifacts, hooks, runs, triggers
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
@@ -50,8 +50,10 @@ def sweep_service(backend: Backend) -> None:
     for job_id in runs.expire_leases(backend):
         log.warning("job %d: its build host was lost", job_id)
         artifacts.discard_strays(backend, job_id)
+    triggers.finish_groups(backend)
     for job_id in runs.requeue_missing(backend):
         log.warning("job %d was missing from the queue", job_id)
+    triggers.requeue_due(backend)
     hooks.requeue_due(backend)
     artifacts.expire_artifacts(backend)
 

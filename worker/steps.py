@@ -72,7 +72,6 @@ def announce(build: Build) -> None:
         for key, present in (
             ("oauth", manifest.oauth),
             ("shell", manifest.shell),
-            ("triggers", manifest.triggers),
         )
         if present
     ]

@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from buildsrht.cli import client, hooks, keys, operate, secrets, ssh_keys
+from buildsrht.cli import client, courier, deliveries, hooks, keys, operate, secrets, ssh_keys
 from buildsrht.errors import BuildsError
 
 INTERRUPTED = 130
@@ -24,7 +24,7 @@ def commands() -> None:
     """A CI job queue: every job runs in a fresh virtual machine that nobody used before."""
 
 
-for part in (operate, keys, secrets, ssh_keys, hooks, client):
+for part in (operate, courier, keys, secrets, ssh_keys, hooks, deliveries, client):
     for command in part.COMMANDS:
         commands.add_command(command)
 

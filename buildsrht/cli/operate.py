@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # -P: a directory named like one of our packages, where we happen to be started, is not ours.
 PYTHON = (sys.executable, "-P")
-SERVICES = ("web", "worker", "janitor")
+SERVICES = ("web", "worker", "janitor", "courier")
 VARIABLES = ("BUILDSRHT_CONFIG", "VAR", "PORT")
 
 
@@ -98,6 +98,7 @@ def _of_worker(name: str, purpose: str) -> click.Command:
 
 worker = _of_worker("worker", "Take jobs from the queue and run them.")
 janitor = _of_worker("janitor", "Clean up what a crash left behind, again and again.")
+gateway = _of_worker("gateway", "Let users into kept machines by ssh.")
 image = _of_worker("image", "Build and list the images that jobs start from.")
 
 
@@ -161,4 +162,4 @@ def token_revoke(text: str | None) -> None:
         tokens.revoke_token(backend, text or sys.stdin.readline().strip())
 
 
-COMMANDS = (up, web, worker, janitor, db, image, token)
+COMMANDS = (up, web, worker, janitor, gateway, db, image, token)

@@ -15,11 +15,11 @@ from rq.serializers import JSONSerializer
 from rq.worker import RoundRobinWorker
 from rq.worker_pool import WorkerPool
 
-from buildsrht.processes import die_with_parent
-from buildsrht.queue import DELIVERIES, PUSHES
-
 # Imported before the fork, so that each errand starts with it loaded.
 from buildsrht.courier import delivery  # noqa: F401
+from buildsrht.hooks import building  # noqa: F401
+from buildsrht.processes import die_with_parent
+from buildsrht.queue import DELIVERIES, PUSHES
 
 
 class Courier(RoundRobinWorker):

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from buildsrht.errors import BadInput, FieldError
+from buildsrht.errors import BadInput, FieldError, NotFound
 from buildsrht.models import User
 
 NAME = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
@@ -19,3 +19,10 @@ def ensure_user(session: Session, name: str) -> User:
         raise BadInput([FieldError("user", f"{name!r} {rule}")])
     session.execute(insert(User).values(name=name, admin=False).on_conflict_do_nothing())
     return session.scalars(select(User).where(User.name == name)).one()
+
+
+def require_user(session: Session, name: str) -> User:
+    user = session.scalar(select(User).where(User.name == name))
+    if user is None:
+        raise NotFound(f"there is no user {name!r}")
+    return user
