@@ -1,4 +1,4 @@
-"""The build host's commands; `buildsrht worker`, `janitor` and `image` become these."""
+"""The build host's commands; `buildsrht worker`, `janitor`, `gateway` and `image` become these."""
 
 import logging
 import os
@@ -76,6 +76,20 @@ def _sweep_until_stopped(backend: Backend) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     janitor.keep_sweeping(backend, stop)
+
+
+@main.command()
+def gateway() -> None:
+    """Let users into the kept machines of this host by ssh."""
+    from worker.gateway.server import run
+    from worker.kept.visits import open_machine
+
+    # What it says of every session would tell the commands that people run.
+    logging.getLogger("asyncssh").setLevel(logging.WARNING)
+    config = settings.load()
+    database.require_current(config)
+    with closing(open_backend(config)) as backend:
+        run(backend, open_machine)
 
 
 def _ready_redis(config: Config) -> Redis:

@@ -1,0 +1,82 @@
+"""`tail`: a job's logs, to its end."""
+
+import pytest
+
+from buildsrht.models import Visibility
+
+
+def test_a_job_that_is_over_is_printed_whole(ssh, make_job, build_host):
+    job = make_job("queued")
+    host = build_host(job.id)
+    host.write(None, "setting up\n")
+    for task in ("build", "test"):
+        host.start(task)
+        host.write(task, f"{task}ing\n")
+        host.end(task)
+    host.finish("success")
+
+    done = ssh("tail", str(job.id))
+
+    assert (done.returncode, done.stdout) == (0, b"setting up\nbuilding\ntesting\n")
+    assert done.stderr.decode() == (
+        f"== setup\n== task build\n== task test\njob {job.id}: success\n"
+    )
+
+
+def test_a_job_that_runs_is_followed_to_its_end(ssh, make_job, build_host):
+    job = make_job("queued")
+    client = ssh.start("tail", str(job.id))
+    host = build_host(job.id)
+    seen = []
+    for line in ("one\n", "two\n"):
+        host.write(None, line)
+        seen.append(client.stdout.readline())
+    host.start("build")
+    host.write("build", "three, unfinished")
+    host.end("build", "failed")
+    host.write(None, "a last word\n")
+    host.finish("failed")
+
+    rest, _ = client.communicate(timeout=30)
+
+    assert seen == [b"one\n", b"two\n"]
+    assert sorted([b"three, unfinished", b"a last word\n"]) == sorted(
+        [b"three, unfinished", rest.replace(b"three, unfinished", b"")]
+    )
+    assert client.returncode == 1
+
+
+def test_a_long_log_comes_whole(ssh, make_job, write_log, build_host):
+    job = make_job("queued")
+    log = b"".join(b"line %d\n" % number for number in range(200_000))
+    host = build_host(job.id)
+    host.write(None, log.decode())
+    host.finish("success")
+
+    assert ssh("tail", str(job.id)).stdout == log
+
+
+@pytest.mark.parametrize("status", ["failed", "timeout", "cancelled"])
+def test_a_job_that_did_not_succeed_is_status_1(ssh, make_job, status):
+    job = make_job(status)
+
+    done = ssh("tail", str(job.id))
+
+    assert (done.returncode, done.stderr) == (1, f"job {job.id}: {status}\n".encode())
+
+
+def test_whoever_may_see_a_job_may_read_its_log(make_client, stranger, make_job):
+    job = make_job("success")
+
+    assert make_client(stranger)("tail", str(job.id)).returncode == 0
+
+
+def test_a_job_that_is_private_or_not_there_is_told_alike(make_client, stranger, make_job):
+    job = make_job("success", visibility=Visibility.PRIVATE)
+    client = make_client(stranger)
+
+    done = [client("tail", str(number)) for number in (job.id, 4711)]
+
+    assert [(one.returncode, one.stderr.decode()) for one in done] == [
+        (1, f"there is no job {number}\n") for number in (job.id, 4711)
+    ]
