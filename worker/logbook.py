@@ -1,15 +1,19 @@
 """The logs that one run writes: the setup log, then one per task.
 
 Writes go to spool files in the run's directory and to the live readers (buildsrht.logs); at the
-end everything is sealed into storage. Together they may not exceed the operator's limit.
+end everything is sealed into storage. Together they may not exceed the operator's limit. What was
+named by `mask` is in none of them.
 """
 
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 
 from buildsrht.backend import Backend
 from buildsrht.logs import LogName, LogWriter, spool_chunks
+from worker.disguises import disguises, is_partly_too_short
 from worker.errors import RunnerError
+from worker.masking import Masker
 from worker.patience import patiently
 
 SPOOL = "spool"
@@ -28,6 +32,9 @@ class Logbook:
         self._directory = directory / SPOOL
         self._directory.mkdir()
         self._left = backend.config.limits.log
+        self._hidden: set[bytes] = set()
+        self._masker: Masker | None = None
+        self._has_warned = False
         self.setup = self._open(None)
         self.current = self.setup
 
@@ -35,20 +42,39 @@ class Logbook:
         name = LogName(self._job_id, task_id)
         return LogWriter(self._backend.logs, name, self._directory / spool_name(name))
 
+    def mask(self, values: Iterable[bytes]) -> None:
+        """From now on no log shows any of these secrets, as far as worker.disguises knows them."""
+        self._flush()
+        for value in values:
+            self._hidden |= disguises(value)
+            if is_partly_too_short(value) and not self._has_warned:
+                self.say("A secret, or a part of one, is too short to be masked in logs.")
+                self._has_warned = True
+        if self._hidden:
+            self._masker = Masker(self._hidden)
+
     def start_task(self, task_id: int) -> None:
+        self._flush()
         self.current = self._open(task_id)
 
     def end_task(self) -> None:
+        self._flush()
         self.current.close()
         self._seal(self.current.name)
         self.current = self.setup
 
     def write(self, data: bytes) -> None:
         """Output of the job, to the current log. Raises OutputLimitReached at the limit."""
-        fitting = data[: self._left]
-        self._left -= len(fitting)
-        self.current.write(fitting)
-        if len(fitting) < len(data):
+        held = 0
+        if self._masker:
+            data = self._masker.feed(data)
+            held = self._masker.held
+        # What is held back counts too, so that there is room for it when it comes out.
+        is_too_much = len(data) + held > self._left
+        self._write_counted(data[: self._left])
+        if is_too_much:
+            if self._masker:
+                self._masker.drop()
             limit = self._backend.config.limits.log
             raise OutputLimitReached(
                 f"The job wrote more than the {limit} bytes that it may; its log is cut here."
@@ -56,12 +82,26 @@ class Logbook:
 
     def say(self, line: str) -> None:
         """A line of ours, to the current log. Never refused: these are few and short."""
-        self.current.write(f"{line}\n".encode(errors="replace"))
+        self._flush()
+        said = f"{line}\n".encode(errors="replace")
+        if self._masker:
+            said = self._masker.feed(said) + self._masker.flush()
+        self.current.write(said)
+
+    def _flush(self) -> None:
+        """What was held back, to the current log: whatever comes next does not continue it."""
+        if self._masker:
+            self._write_counted(self._masker.flush())
+
+    def _write_counted(self, data: bytes) -> None:
+        self._left -= len(data)
+        self.current.write(data)
 
     def close(self) -> None:
         """Seal every log. Afterwards the spool is not needed any more."""
         if self.current is not self.setup:
             self.end_task()
+        self._flush()
         self.setup.close()
         self._seal(self.setup.name)
 

@@ -1,0 +1,134 @@
+"""What a run writes, and what of it is in the logs."""
+
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from buildsrht.logs import LogName, spool_chunks
+from tests.worker.outcome import read_log
+from worker.logbook import Logbook, OutputLimitReached
+
+SECRET = b"correct-horse-battery"
+TOO_SHORT = "A secret, or a part of one, is too short to be masked in logs.\n"
+
+
+@pytest.fixture
+def job(make_job):
+    return make_job("running")
+
+
+@pytest.fixture
+def open_logbook(backend, job, tmp_path):
+    """A logbook of a job, with an operator's limit."""
+
+    def open_it(limit=1000):
+        limits = replace(backend.config.limits, log=limit)
+        limited = replace(backend, config=replace(backend.config, limits=limits))
+        return Logbook(limited, job.id, tmp_path)
+
+    return open_it
+
+
+@pytest.fixture
+def logs_of(backend, job):
+    """The setup log, and that of the first task."""
+    return lambda: (read_log(backend, job.id), read_log(backend, job.id, job.tasks[0].id))
+
+
+def test_a_secret_is_in_no_log_however_it_is_written(open_logbook, job, logs_of):
+    with closing(open_logbook()) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"setup " + SECRET + b"\n")
+        logbook.say(f"The reason was {SECRET.decode()}.")
+        logbook.start_task(job.tasks[0].id)
+        for byte in b"+ echo " + SECRET + b"\n":
+            logbook.write(bytes([byte]))
+        logbook.end_task()
+    assert logs_of() == (b"setup ***\nThe reason was ***.\n", b"+ echo ***\n")
+
+
+def test_secrets_that_are_named_later_are_added(open_logbook, logs_of):
+    with closing(open_logbook()) as logbook:
+        logbook.write(SECRET + b"\n")
+        logbook.mask([SECRET])
+        logbook.write(b"one " + SECRET)
+        logbook.mask([b"another secret"])
+        logbook.write(b" and another secret, " + SECRET + b"\n")
+    assert logs_of()[0] == SECRET + b"\none *** and ***, ***\n"
+
+
+def test_spool_and_live_log_get_masked_bytes_only(open_logbook, backend, job):
+    with closing(open_logbook()) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"a " + SECRET[:9])
+        logbook.write(SECRET[9:] + b" b")
+        assert b"".join(spool_chunks(logbook.setup.spool)) == b"a *** b"
+        assert backend.redis.get(LogName(job.id, None).live_key) == b"a *** b"
+
+
+def test_nothing_is_held_back_while_nothing_is_hidden(open_logbook, logs_of):
+    with closing(open_logbook()) as logbook:
+        logbook.mask([])
+        logbook.write(SECRET)
+        assert logs_of()[0] == SECRET
+
+
+def test_what_was_held_back_stays_in_its_log_and_before_what_is_said(open_logbook, job, logs_of):
+    beginning = SECRET[:9]
+    with closing(open_logbook()) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"setup " + beginning)
+        logbook.start_task(job.tasks[0].id)
+        logbook.write(b"task " + beginning)
+        logbook.say("|said")
+        logbook.write(beginning)
+        logbook.end_task()
+        logbook.write(beginning)
+    assert logs_of() == (
+        b"setup " + beginning + beginning,
+        b"task " + beginning + b"|said\n" + beginning,
+    )
+
+
+@pytest.mark.parametrize(("values", "warnings"), [([b"short", b"tiny"], 1), ([SECRET], 0)])
+def test_a_secret_that_is_too_short_is_told_of_once_and_not_shown(
+    open_logbook, logs_of, values, warnings
+):
+    with closing(open_logbook()) as logbook:
+        logbook.mask(values)
+        logbook.mask(values)
+        logbook.write(b"short")
+    said = logs_of()[0].decode()
+    assert said == TOO_SHORT * warnings + "short"
+
+
+# --- the limit ------------------------------------------------------------------------------------
+
+
+def test_the_limit_counts_what_is_written(open_logbook, logs_of):
+    with closing(open_logbook(limit=30)) as logbook:
+        logbook.mask([SECRET])
+        for _ in range(7):
+            logbook.write(SECRET + b"\n")
+        with pytest.raises(OutputLimitReached, match="more than the 30 bytes"):
+            logbook.write(SECRET + b"\n")
+        logbook.say("cut")
+    assert logs_of()[0] == b"***\n" * 7 + b"**cut\n"
+
+
+def test_at_the_limit_no_part_of_a_secret_is_shown(open_logbook, logs_of):
+    with closing(open_logbook(limit=30)) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"x" * 20)
+        with pytest.raises(OutputLimitReached):
+            logbook.write(b"y" + SECRET[:15])
+        logbook.say("|cut")
+    assert logs_of()[0] == b"x" * 20 + b"y|cut\n"
+
+
+def test_what_is_held_back_has_room_when_it_comes_out(open_logbook, logs_of):
+    with closing(open_logbook(limit=30)) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"x" * 20 + SECRET[:10])
+    assert logs_of()[0] == b"x" * 20 + SECRET[:10]
