@@ -16,9 +16,9 @@ from pathlib import Path
 from buildsrht.config import Config
 from worker import vm
 from worker.directories import owned_directory
-from worker.errors import BootTimeout
+from worker.errors import BootTimeout, RunnerError
 from worker.images import BuiltImage
-from worker.qemu import KVM_DEVICE, MACHINES, Hardware
+from worker.qemu import KVM_DEVICE, MACHINES, Hardware, Machine
 
 log = logging.getLogger(__name__)
 
@@ -27,15 +27,20 @@ REMEMBERED = "accelerator.json"
 
 
 def choose_accelerator(config: Config, image: BuiltImage, guard: vm.Guard = vm.no_guard) -> str:
-    """`kvm` or `tcg`: what the operator says, else what a trial boot of `image` proved.
+    """`kvm` or `tcg`: what the operator says, else what a trial boot of `image` proved. A processor
+    that is not this host's own can only be emulated.
 
-    `guard` may end a trial, as it may a boot; then nothing is remembered.
+    `guard` may end a trial, as it may a boot; then nothing is remembered. Raises RunnerError where
+    there is no QEMU for the image's processor.
     """
+    machine = _require_machine(image)
+    if machine.native_to != platform.machine():
+        return "tcg"
     if config.worker.accelerator != "auto":
         return config.worker.accelerator
     if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
         return "tcg"
-    circumstances = _circumstances(image)
+    circumstances = _circumstances(machine)
     memory = config.images.path / REMEMBERED
     remembered = _recall(memory)
     if remembered.get("circumstances") == circumstances:
@@ -45,9 +50,19 @@ def choose_accelerator(config: Config, image: BuiltImage, guard: vm.Guard = vm.n
     return accelerator
 
 
-def _circumstances(image: BuiltImage) -> list[object]:
+def _require_machine(image: BuiltImage) -> Machine:
+    machine = MACHINES.get(image.arch)
+    if machine is None:
+        known = ", ".join(MACHINES)
+        raise RunnerError(f"{image.name}: {image.arch} is none of the processors {known}")
+    if shutil.which(machine.binary) is None:
+        raise RunnerError(f"{image.name} ({image.arch}) needs {machine.binary}, which is not here")
+    return machine
+
+
+def _circumstances(machine: Machine) -> list[object]:
     """What a verdict depends on."""
-    return [*program_identity(MACHINES[image.arch].binary), platform.release(), image.arch]
+    return [*program_identity(machine.binary), platform.release()]
 
 
 def program_identity(name: str) -> list[object]:

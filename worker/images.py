@@ -1,10 +1,10 @@
 """The images that this host has: built from the recipes, found by name, replaced when stale.
 
-An image is a directory `<images>/<distribution>/<release>/<arch>/<key>-<time>` with a root disk,
-a kernel, an initial ramdisk and a kernel command line. `key` is a digest of the recipe, so a
-changed recipe is a different image; `current` points to the one that jobs start from. A build
-happens aside and becomes current in one step; machines that run from the older one are not
-disturbed.
+An image is a directory `<images>/<distribution>/<release>/<arch>/<key>-<time>` with a root disk
+and, unless the machine's firmware is to boot that, a kernel and what belongs to it. `key` is a
+digest of the recipe, so a changed recipe is a different image; `current` points to the one that
+jobs start from. A build happens aside and becomes current in one step; machines that run from the
+older one are not disturbed.
 
 docs/images.md says what a recipe must do. Knows nothing of jobs or of starting a machine.
 """
@@ -42,16 +42,21 @@ class BuiltImage:
         return self.directory / "disk.raw"
 
     @property
-    def kernel(self) -> Path:
-        return self.directory / "kernel"
+    def kernel(self) -> Path | None:
+        """None where the machine's firmware boots the disk."""
+        return self._optional("kernel")
 
     @property
-    def initrd(self) -> Path:
-        return self.directory / "initrd"
+    def initrd(self) -> Path | None:
+        return self._optional("initrd")
 
     @property
     def cmdline(self) -> str:
-        return (self.directory / "cmdline").read_text().strip()
+        return (self.directory / "cmdline").read_text().strip() if self.kernel else ""
+
+    def _optional(self, name: str) -> Path | None:
+        path = self.directory / name
+        return path if path.exists() else None
 
 
 def find_built(config: Config, name: str, arch: str) -> BuiltImage | None:
@@ -110,6 +115,7 @@ def build(config: Config, image: Image, arch: str, *, refresh: bool = False) -> 
             name = f"{recipe_key(config, image, arch)}-{time.time_ns()}"
             with _working_directory(home) as directory:
                 _run_recipe(config, image, arch, directory)
+                _check_product(BuiltImage(image.name, arch, directory))
                 directory.rename(home / name)
             previous = find_built(config, image.name, arch)
             _point_current(home, name)
@@ -150,6 +156,14 @@ def _run_recipe(config: Config, image: Image, arch: str, out: Path) -> None:
     )
     if result.returncode != 0:
         raise RunnerError(f"{script} for {image.name} ({arch}): exit status {result.returncode}")
+
+
+def _check_product(built: BuiltImage) -> None:
+    """A recipe may forget a file and succeed all the same."""
+    needed = ["disk.raw", *(["cmdline"] if built.kernel else [])]
+    missing = [name for name in needed if not (built.directory / name).exists()]
+    if missing:
+        raise RunnerError(f"the recipe of {built.name} made no {' and no '.join(missing)}")
 
 
 def _find_script(image: Image, name: str) -> Path:

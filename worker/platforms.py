@@ -27,6 +27,8 @@ from worker.vm import Guard
 FORMAT = 2
 # Every image brings it; see docs/images.md.
 SETTLE = "/usr/lib/buildsrht/settle"
+# What /proc/cpuinfo says that is not of the moment, on processors of either family.
+SPECIFIC = ("model", "flags", "stepping", "CPU ", "Features")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def digest(facts: object) -> str:
 def _processor() -> list[str]:
     """With KVM a guest sees the host's own processor."""
     lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    kept = [line for line in lines if line.startswith(("model", "flags", "stepping"))]
+    kept = [line for line in lines if line.startswith(SPECIFIC)]
     return [system.release(), *kept]
 
 

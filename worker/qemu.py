@@ -20,21 +20,25 @@ MAC = "52:54:00:00:00:01"
 
 @dataclass(frozen=True)
 class Machine:
-    """What QEMU needs to know of a processor family."""
+    """What QEMU needs to know of a processor family. On a host whose own processor it is, by the
+    name that uname(2) has for it, KVM may run it."""
 
     binary: str
     options: tuple[str, ...]
+    emulated_cpu: str
+    native_to: str
 
 
-MACHINES = {
-    # q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times.
-    "amd64": Machine("qemu-system-x86_64", ("-machine", "q35")),
-}
+# q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times.
+_PC = Machine("qemu-system-x86_64", ("-machine", "q35"), "max", "x86_64")
+# The hash that signs pointers is by far the most expensive instruction to emulate; a build needs a
+# processor that has it, not one that keeps strangers out by it.
+_ARM = Machine(
+    "qemu-system-aarch64", ("-machine", "virt,gic-version=max"), "max,pauth-impdef=on", "aarch64"
+)
+# By every name that a distribution has for it: images say `arches` in their distribution's words.
+MACHINES = {"amd64": _PC, "x86_64": _PC, "arm64": _ARM, "aarch64": _ARM}
 KVM_DEVICE = Path("/dev/kvm")
-ACCELERATORS = {
-    "kvm": ("-accel", "kvm", "-cpu", "host"),
-    "tcg": ("-accel", "tcg,thread=multi", "-cpu", "max"),
-}
 
 
 @dataclass(frozen=True)
@@ -49,9 +53,10 @@ class Hardware:
 @dataclass(frozen=True)
 class Memory:
     """A file that holds the guest's memory. What the guest writes goes to the file if it is
-    shared, else it stays with this guest."""
+    shared, else it stays with this guest. Without a file it is empty, and this guest's alone: the
+    same device to a state that is loaded into it, as one without any of this is not."""
 
-    file: int
+    file: int | None
     shared: bool
 
 
@@ -64,7 +69,8 @@ class Parts:
     """
 
     name: str
-    kernel: int
+    # Without one the machine's firmware boots the disk.
+    kernel: int | None
     # A machine that is continued never asks for it.
     initrd: int | None
     cmdline: str
@@ -79,9 +85,9 @@ class Parts:
     @property
     def descriptors(self) -> list[int]:
         sockets = [self.agent, self.console, self.monitor]
-        memory = [self.memory.file] if self.memory else []
-        initrd = [] if self.initrd is None else [self.initrd]
-        return [self.kernel, *initrd, *self.disks, *sockets, *memory]
+        memory = [] if self.memory is None or self.memory.file is None else [self.memory.file]
+        system = [each for each in (self.kernel, self.initrd) if each is not None]
+        return [*system, *self.disks, *sockets, *memory]
 
 
 def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
@@ -92,13 +98,10 @@ def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"),
         *machine.options,
-        *ACCELERATORS[hardware.accelerator],
+        *_processor(machine, hardware.accelerator),
         *("-smp", str(hardware.cpus), "-m", f"{hardware.memory // 2**20}M"),
         *_memory(hardware, parts.memory),
-        # Opening these names opens the descriptor's file anew, which then starts at its beginning.
-        *("-kernel", f"/proc/self/fd/{parts.kernel}"),
-        *(("-initrd", f"/proc/self/fd/{parts.initrd}") if parts.initrd is not None else ()),
-        *("-append", parts.cmdline),
+        *_system(parts),
         *_disks(parts.disks),
         *("-netdev", f"user,id=net,net={GUEST_NETWORK},ipv6=off"),
         *("-device", f"virtio-net-pci,netdev=net,mac={MAC},romfile="),
@@ -118,12 +121,30 @@ def escaped(text: str) -> str:
     return text.replace(",", ",,")
 
 
+def _processor(machine: Machine, accelerator: str) -> list[str]:
+    if accelerator == "kvm":
+        return ["-accel", "kvm", "-cpu", "host"]
+    return ["-accel", "tcg,thread=multi", "-cpu", machine.emulated_cpu]
+
+
+def _system(parts: Parts) -> list[str]:
+    if parts.kernel is None:
+        return []
+    # Opening these names opens the descriptor's file anew, which then starts at its beginning.
+    options = ["-kernel", f"/proc/self/fd/{parts.kernel}", "-append", parts.cmdline]
+    if parts.initrd is not None:
+        options += ["-initrd", f"/proc/self/fd/{parts.initrd}"]
+    return options
+
+
 def _memory(hardware: Hardware, memory: Memory | None) -> list[str]:
     if memory is None:
         return []
-    share = "on" if memory.shared else "off"
-    path = f"/proc/self/fd/{memory.file}"
-    backend = f"memory-backend-file,id=ram,size={hardware.memory},mem-path={path},share={share}"
+    backend = f"memory-backend-ram,id=ram,size={hardware.memory}"
+    if memory.file is not None:
+        share = "on" if memory.shared else "off"
+        path = f"/proc/self/fd/{memory.file}"
+        backend = f"memory-backend-file,id=ram,size={hardware.memory},mem-path={path},share={share}"
     return ["-object", backend, "-machine", "memory-backend=ram"]
 
 

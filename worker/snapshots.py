@@ -60,8 +60,9 @@ class Snapshot:
         return self.directory / "state"
 
     @property
-    def kernel(self) -> Path:
-        return self.directory / "kernel"
+    def kernel(self) -> Path | None:
+        """None of a machine that its firmware has booted."""
+        return self.directory / "kernel" if "kernel" in self.made["seal"] else None
 
     @property
     def empty_disk(self) -> Path:

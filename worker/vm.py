@@ -1,12 +1,14 @@
 """One QEMU process: the throwaway virtual machine that one job runs in.
 
-A VM belongs to one job and never outlives it: `boot()` and `clone()` are the only ways to get
-one, and leaving their block destroys the guest, its disk and its network, however the block ended.
+A VM belongs to one job: `boot()` and `clone()` are the only ways to get a new one, and leaving their block destroys the guest, its disk and its network, however the block ended.
 Should the work horse be killed, the kernel kills QEMU with it, and the janitor removes the
 directory.
 
 `boot()` starts an image from cold; `clone()` continues a snapshot of one, which takes a hundredth
 of the time. Either way the guest answers, and is unlike any other, when it is handed over.
+
+A machine may be frozen: stopped for good, memory and all written to somewhere. `thaw()` is how the
+very same machine goes on, and the third way to get one.
 
 Knows nothing of manifests, the database or HTTP, nor what the guest is told to do.
 """
@@ -97,12 +99,28 @@ class Surroundings:
 class _Files:
     """What a machine starts from. `disks` are as in qemu.Parts, the last one its own."""
 
-    kernel: Path
+    kernel: Path | None
     initrd: Path | None
     disks: Sequence[Path]
     memory: Path | None = None
     shares_memory: bool = False
     is_continued: bool = False
+    # Its memory has a name to QEMU, also without a file.
+    names_memory: bool = False
+
+
+@dataclass(frozen=True)
+class Body:
+    """What is needed, beside a frozen machine's memory and its own disk, to have it go on.
+
+    `disks` lie over the image's own, lowest first, below the machine's.
+    """
+
+    image: BuiltImage
+    hardware: Hardware
+    kernel: Path
+    disks: Sequence[Path]
+    names_memory: bool
 
 
 class Vm:
@@ -112,6 +130,7 @@ class Vm:
         self,
         process: subprocess.Popen[bytes],
         directory: Path,
+        body: Body,
         files: _Files,
         channel: socket.socket,
         console: Console,
@@ -120,6 +139,7 @@ class Vm:
         self._process = process
         self._directory = directory
         self._files = files
+        self.body = body
         self.channel = channel
         self._console = console
         self.monitor = monitor
@@ -153,8 +173,28 @@ class Vm:
         for number, disk in enumerate(self._files.disks[1:], 1):
             os.link(disk, directory / f"disk-{number}.qcow2")
         _make_overlay(self._files.disks[0], directory / "empty.qcow2")
-        with self._files.kernel.open("rb") as kernel:
-            (directory / "kernel").write_bytes(kernel.read(KERNEL_HEAD))
+        if self._files.kernel:
+            with self._files.kernel.open("rb") as kernel:
+                (directory / "kernel").write_bytes(kernel.read(KERNEL_HEAD))
+
+    @property
+    def own_disk(self) -> Path:
+        """What it has written; whole once it is frozen."""
+        return self._files.disks[-1]
+
+    def freeze(self, sink: int) -> None:
+        """Stop the machine for good and write its memory and devices to the open descriptor, which
+        is for the caller to close. Raises MonitorError."""
+        self.monitor.save(sink, with_memory=True)
+        self._process.kill()
+        self._process.wait(END_SECONDS)
+
+    @property
+    def ended_itself(self) -> bool:
+        """Whether the guest was shut down, rather than lost by this host."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(END_SECONDS) == 0 or self._console.last_words() is not None
+        return False
 
     def explain_loss(self) -> str:
         """Why the machine is gone, for the log of its job."""
@@ -271,6 +311,37 @@ def _clone_files(
     )
 
 
+@contextmanager
+def thaw(
+    body: Body,
+    write_disk: Callable[[Path], None],
+    memory: Callable[[], AbstractContextManager[int]],
+    around: Surroundings,
+) -> Iterator[Vm]:
+    """The machine that was frozen, going on where it stood still; its clock is right.
+
+    `write_disk` makes its own disk, and within the block of `memory` there is a descriptor to read
+    what was written to the sink. Raises MonitorError, BootTimeout and GuestLost when it does not
+    come back to life, and whatever those two raise.
+    """
+    with ExitStack() as stack:
+        directory = stack.enter_context(_fresh_directory(around.directory))
+        overlay = directory / "overlay.qcow2"
+        write_disk(overlay)
+        files = _Files(
+            kernel=body.kernel,
+            initrd=None,
+            disks=[body.image.disk, *body.disks, overlay],
+            is_continued=True,
+            names_memory=body.names_memory,
+        )
+        vm = stack.enter_context(_started(body.image, body.hardware, files, around))
+        with memory() as source:
+            vm.monitor.restore(source, with_memory=True)
+        vm.guest.wake(time.monotonic() + RESTORE_SECONDS)
+        yield vm
+
+
 def _wake(vm: Vm, snapshot: Snapshot) -> None:
     with _opened(snapshot.state, os.O_RDONLY) as file:
         vm.monitor.restore(file)
@@ -287,10 +358,8 @@ def _started(
         monitor, monitor_end = _socket_pair(stack, theirs)
         parts = qemu.Parts(
             name=str(around.directory),
-            kernel=theirs.enter_context(_opened(files.kernel, os.O_RDONLY)),
-            initrd=theirs.enter_context(_opened(files.initrd, os.O_RDONLY))
-            if files.initrd
-            else None,
+            kernel=_open_for(theirs, files.kernel),
+            initrd=_open_for(theirs, files.initrd),
             cmdline=image.cmdline,
             disks=[
                 *(theirs.enter_context(_opened(disk, os.O_RDONLY)) for disk in files.disks[:-1]),
@@ -316,7 +385,8 @@ def _started(
         # Only QEMU holds the far ends from here on, so its death closes them.
         theirs.close()
         connected = stack.enter_context(contextlib.closing(Monitor(monitor)))
-        vm = Vm(process, around.directory, files, channel, Console(console), connected)
+        body = Body(image, hardware, files.kernel, files.disks[1:-1], parts.memory is not None)
+        vm = Vm(process, around.directory, body, files, channel, Console(console), connected)
         stack.enter_context(around.guard(vm.kill))
         yield vm
 
@@ -327,8 +397,12 @@ def _limits(hardware: Hardware) -> Limits:
 
 def _memory(files: _Files, stack: ExitStack) -> qemu.Memory | None:
     if files.memory is None:
-        return None
+        return qemu.Memory(None, shared=False) if files.names_memory else None
     return qemu.Memory(stack.enter_context(_opened(files.memory, os.O_RDONLY)), files.shares_memory)
+
+
+def _open_for(stack: ExitStack, path: Path | None) -> int | None:
+    return stack.enter_context(_opened(path, os.O_RDONLY)) if path else None
 
 
 @contextmanager
