@@ -1,8 +1,8 @@
 """One QEMU process: the throwaway virtual machine that one job runs in.
 
-A VM belongs to one job: `boot()` and `clone()` are the only ways to get a new one, and leaving their block destroys the guest, its disk and its network, however the block ended.
-Should the work horse be killed, the kernel kills QEMU with it, and the janitor removes the
-directory.
+A VM belongs to one job: `boot()` and `clone()` are the only ways to get a new one. Leaving their
+block destroys the guest, its disk and its network, however the block ended. Should the work horse
+be killed, the kernel kills QEMU with it, and the janitor removes the directory.
 
 `boot()` starts an image from cold; `clone()` continues a snapshot of one, which takes a hundredth
 of the time. Either way the guest answers, and is unlike any other, when it is handed over.
@@ -118,7 +118,7 @@ class Body:
 
     image: BuiltImage
     hardware: Hardware
-    kernel: Path
+    kernel: Path | None
     disks: Sequence[Path]
     names_memory: bool
 
