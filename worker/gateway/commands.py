@@ -28,6 +28,8 @@ POLL_SECONDS = 0.3
 PATIENCE_SECONDS = 30
 PAUSE_SECONDS = 1
 TAB = "    "
+JOB = re.compile(r"#?[1-9][0-9]{0,9}")
+WAITING = (JobStatus.PENDING, JobStatus.QUEUED)
 
 # As ssh does: one text for the user's own shell.
 COMMAND = ("sh", "-c", 'exec "${SHELL:-sh}" -c "$1"', "sh")
@@ -68,17 +70,19 @@ def describe(visitor: Visitor, request: Request) -> str:
         return f"{'sftp' if request.sftp else 'connect'} {visitor.job_id}"
     word, text = _split(request.command or "")
     number, _ = _split(text)
-    return f"{word} {number}" if word in ("connect", "tail") and number.isdecimal() else word[:16]
+    if word in ("connect", "tail") and JOB.fullmatch(number):
+        return f"{word} {number}"
+    return word if word == "submit" else "nothing that there is"
 
 
 def _split(text: str) -> tuple[str, str]:
     """The first word, and all that follows it as it was written."""
-    word, _, rest = text.strip().partition(" ")
-    return word, rest.strip()
+    word, rest = (*text.split(maxsplit=1), "", "")[:2]
+    return word, rest
 
 
 def _number(text: str) -> int:
-    if not re.fullmatch(r"#?[1-9][0-9]{0,9}", text):
+    if not JOB.fullmatch(text):
         raise _misuse(f"expected the number of a job, got {text[:32]!r}")
     return int(text.removeprefix("#"))
 
@@ -162,8 +166,10 @@ async def _follow(
 ) -> JobStatus:
     log = LogTail(service.backend, job_id, visitor.user)
     title = None
+    look = await _look_patiently(service, log)
+    if look.status in WAITING:
+        await session.say(f"job {job_id} is {look.status}")
     while True:
-        look = await _look_patiently(service, log)
         for piece in look.pieces:
             if piece.title != title:
                 title = piece.title
@@ -173,6 +179,7 @@ async def _follow(
             return look.status
         if not look.pieces:
             await asyncio.sleep(POLL_SECONDS)
+        look = await _look_patiently(service, log)
 
 
 async def _look_patiently(service: Service, log: LogTail) -> Look:
@@ -199,6 +206,8 @@ def submit_options() -> None:
 
 async def submit(service: Service, visitor: Visitor, session: Session, text: str) -> Ending:
     """Submit the manifest on standard input as a job, and print its address."""
+    if session.terminal:
+        raise _misuse("submit reads a manifest from standard input, which is no terminal: leave -t")
     options = _read_options(text)
     manifest = await _read_manifest(session, service.backend.config.limits.request)
     job = await service.ask(_submit, service, visitor.user, manifest, options)
@@ -209,6 +218,8 @@ async def submit(service: Service, visitor: Visitor, session: Session, text: str
 
 
 def _read_options(text: str) -> dict[str, Any]:
+    if "\0" in text:
+        raise _misuse("submit: may not contain a NUL character")
     try:
         return submit_options.make_context("submit", shlex.split(text)).params
     except (click.UsageError, ValueError) as error:

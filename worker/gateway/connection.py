@@ -56,14 +56,15 @@ class Room:
     def release(self, connection: asyncssh.SSHServerConnection) -> None:
         self._addresses.pop(connection, None)
 
-    async def empty(self) -> None:
-        """Ask everybody to go, and wait until they have."""
-        for connection in list(self._addresses):
-            connection.close()
+    async def wait_until_empty(self) -> None:
         for connection in list(self._addresses):
             await connection.wait_closed()
 
-    def clear(self) -> None:
+    def ask_to_leave(self) -> None:
+        for connection in list(self._addresses):
+            connection.close()
+
+    def throw_out(self) -> None:
         for connection in list(self._addresses):
             connection.abort()
 

@@ -206,8 +206,8 @@ def test_a_job_that_runs_shows_its_log_and_then_its_machine(
     ssh, make_job, build_host, keep, keeper
 ):
     job = make_job("queued")
-    client = ssh.start("connect", str(job.id), "echo in the machine")
     host = build_host(job.id)
+    client = ssh.start("connect", str(job.id), "echo in the machine")
     host.write(None, "setting up\n")
     host.start("build")
     host.write("build", "building\n")
@@ -225,8 +225,8 @@ def test_a_job_that_runs_shows_its_log_and_then_its_machine(
 
 def test_a_job_that_ends_without_a_machine_says_so(ssh, make_job, build_host):
     job = make_job("queued")
-    client = ssh.start("connect", str(job.id), "true")
     host = build_host(job.id)
+    client = ssh.start("connect", str(job.id), "true")
     host.write(None, "setting up\n")
     assert client.stderr.readline() == b"== setup\n"
 

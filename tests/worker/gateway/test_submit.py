@@ -63,3 +63,10 @@ def test_what_is_no_good_is_refused_with_the_reason_and_nothing_is_stored(
     assert (done.returncode, done.stdout) == (1, b"")
     assert reason in done.stderr.decode()
     assert row_counts() == before
+
+
+def test_what_is_typed_is_no_manifest(ssh):
+    with ssh.screen("submit") as screen:
+        screen.wait_for(b"submit reads a manifest from standard input, which is no terminal")
+
+        assert screen.end() == 1

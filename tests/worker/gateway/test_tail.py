@@ -23,9 +23,10 @@ def test_a_job_that_is_over_is_printed_whole(ssh, make_job, build_host):
     )
 
 
-def test_a_job_that_runs_is_followed_to_its_end(ssh, make_job, build_host):
+def test_a_job_that_waits_says_so_and_is_followed_to_its_end(ssh, make_job, build_host):
     job = make_job("queued")
     client = ssh.start("tail", str(job.id))
+    assert client.stderr.readline().decode() == f"job {job.id} is queued\n"
     host = build_host(job.id)
     seen = []
     for line in ("one\n", "two\n"):
@@ -33,17 +34,16 @@ def test_a_job_that_runs_is_followed_to_its_end(ssh, make_job, build_host):
         seen.append(client.stdout.readline())
     host.start("build")
     host.write("build", "three, unfinished")
+    seen.append(client.stdout.read(17))
     host.end("build", "failed")
     host.write(None, "a last word\n")
     host.finish("failed")
 
-    rest, _ = client.communicate(timeout=30)
+    rest, errors = client.communicate(timeout=30)
 
-    assert seen == [b"one\n", b"two\n"]
-    assert sorted([b"three, unfinished", b"a last word\n"]) == sorted(
-        [b"three, unfinished", rest.replace(b"three, unfinished", b"")]
-    )
-    assert client.returncode == 1
+    assert seen == [b"one\n", b"two\n", b"three, unfinished"]
+    assert (client.returncode, rest) == (1, b"a last word\n")
+    assert errors.decode() == f"== setup\n== task build\n== setup\njob {job.id}: failed\n"
 
 
 def test_a_long_log_comes_whole(ssh, make_job, write_log, build_host):
