@@ -144,7 +144,10 @@ def _beginning(parts: Iterable[bytes]) -> bytes:
 
 def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     """Where a redirect leads. What is sent encrypted is not sent on in the clear."""
-    target = url.join(location)
+    try:
+        target = url.join(location)
+    except httpx.InvalidURL as error:
+        raise httpcore.ProtocolError(f"redirected to what is not a URL: {error}") from error
     if target.scheme not in ("http", "https") or (url.scheme == "https" != target.scheme):
         raise httpcore.ProtocolError(f"redirected from {url.scheme} to {target.scheme}")
     return target
