@@ -31,7 +31,7 @@ packages:
 	@touch $@
 
 image: setup ## build the default image, unless it is up to date
-	@for image in $(IMAGES); do .venv/bin/buildsrht image build "$$image" || exit; done
+	@printf '%s\n' $(IMAGES) | xargs -P 2 -L 1 .venv/bin/buildsrht image build
 
 demo: setup ## run one job on a queue of its own, from submission to artifact
 	@.venv/bin/python contrib/demo
@@ -39,7 +39,8 @@ demo: setup ## run one job on a queue of its own, from submission to artifact
 run: setup image ## serve on http://127.0.0.1:PORT until Ctrl-C; state is kept in VAR
 	@exec .venv/bin/buildsrht up
 
-test: IMAGES = debian/bookworm debian/trixie
+# What takes longest first, as two are built at a time.
+test: IMAGES = 'debian/bookworm --arch arm64' debian/sid debian/trixie debian/bookworm
 test: setup image ## run the whole test suite, on real servers and guests; ARGS go to pytest
 	.venv/bin/pytest $(ARGS)
 
