@@ -17,7 +17,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from worker.errors import BootTimeout, GuestLost, GuestRefused
@@ -57,7 +57,8 @@ class File:
     """A small file to be made in a guest. A relative path starts at the user's home."""
 
     path: str
-    data: bytes
+    # It may be a secret, and some log may show this.
+    data: bytes = field(repr=False)
     mode: int = 0o644
 
 
