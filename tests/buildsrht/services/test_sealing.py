@@ -1,8 +1,7 @@
 """Turning over the key that encrypts: nothing is lost, wherever it stops and whoever is at work."""
 
 import threading
-from dataclasses import replace
-from uuid import uuid4
+from dataclasses import dataclass, replace
 
 import pytest
 from sqlalchemy import select
@@ -10,10 +9,9 @@ from sqlalchemy.exc import OperationalError
 
 from buildsrht import keys
 from buildsrht.errors import OperatorError
-from buildsrht.models import Hook, Secret, SecretKind
-from buildsrht.services import sealing
+from buildsrht.models import Forge, Hook, Secret, SecretKind
+from buildsrht.services import hooks, sealing
 from buildsrht.services.secrets import NewSecret, create_secret
-from buildsrht.services.users import ensure_user
 
 MATERIAL = b"swordfish swordfish\n"
 
@@ -30,35 +28,31 @@ def own_keys(backend, config, tmp_path):
 @pytest.fixture
 def stored(own_keys):
     """One of each thing that is sealed."""
-    secret = create_secret(
-        own_keys, "ann", NewSecret(SecretKind.FILE, MATERIAL, "a-file", path="~/x")
-    )
-    uuid = uuid4()
-    with own_keys.transaction() as session:
-        session.add(
-            Hook(
-                owner_id=ensure_user(session, "ann").id,
-                uuid=uuid,
-                forge="github",
-                repository="https://example.org/ann/project",
-                visibility="public",
-                pull_requests=False,
-                sealed=own_keys.keys.seal(b"proof", f"hook {uuid}"),
-                credential=own_keys.keys.seal(b"token", f"hook {uuid} credential"),
-            )
-        )
-    return secret
+    wanted = hooks.NewHook(Forge.GITHUB, "https://example.org/ann/it", credential="ann:token")
+    _, proof = hooks.create_hook(own_keys, "ann", wanted)
+    secret = create_secret(own_keys, "ann", a_file())
+    return Stored(secret, [MATERIAL, proof.encode(), b"ann:token"])
+
+
+@dataclass(frozen=True)
+class Stored:
+    secret: Secret
+    plain: list[bytes]
+
+
+def a_file():
+    return NewSecret(SecretKind.FILE, MATERIAL, path="~/x")
 
 
 def opened(backend):
-    """Everything that is sealed, opened."""
+    """Everything that is sealed, opened by those who sealed it."""
     with backend.transaction() as session:
         secret = session.scalars(select(Secret)).one()
         hook = session.scalars(select(Hook)).one()
         return [
             backend.keys.unseal(secret.sealed, f"secret {secret.uuid} of user {secret.owner_id}"),
-            backend.keys.unseal(hook.sealed, f"hook {hook.uuid}"),
-            backend.keys.unseal(hook.credential, f"hook {hook.uuid} credential"),
+            hooks.reveal_proof(backend, hook).encode(),
+            hooks.reveal_credential(backend, hook),
         ]
 
 
@@ -74,18 +68,16 @@ def test_everything_opens_with_a_new_key_and_the_old_one_is_forgotten(own_keys, 
 
     [after] = key_file(own_keys)
     assert after != before
-    assert opened(own_keys) == [MATERIAL, b"proof", b"token"]
+    assert opened(own_keys) == stored.plain
 
 
 def test_between_the_two_halves_everything_opens_and_what_is_new_is_sealed_with_the_new_key(
     own_keys, stored
 ):
     sealing.begin_rotation(own_keys)
-    assert opened(own_keys) == [MATERIAL, b"proof", b"token"]
+    assert opened(own_keys) == stored.plain
 
-    later = create_secret(
-        own_keys, "ann", NewSecret(SecretKind.FILE, MATERIAL, "later", path="~/y")
-    )
+    later = create_secret(own_keys, "ann", a_file())
 
     assert own_keys.keys.is_newest(later.sealed, sealing.secret_context(later))
     assert sealing.finish_rotation(own_keys).resealed == 3
@@ -115,7 +107,7 @@ def test_to_finish_twice_changes_nothing_more(own_keys, stored):
     sealing.finish_rotation(own_keys)
 
     assert sealing.finish_rotation(own_keys) == sealing.Rotation(resealed=0, forgotten=0)
-    assert opened(own_keys) == [MATERIAL, b"proof", b"token"]
+    assert opened(own_keys) == stored.plain
 
 
 def interrupt(*_):
@@ -134,9 +126,9 @@ def test_interrupted_anywhere_it_loses_nothing_and_goes_on_when_called_again(
         with pytest.raises(KeyboardInterrupt):
             sealing.finish_rotation(own_keys)
 
-    assert opened(own_keys) == [MATERIAL, b"proof", b"token"]
+    assert opened(own_keys) == stored.plain
     assert sealing.finish_rotation(own_keys).forgotten == 1
-    assert opened(own_keys) == [MATERIAL, b"proof", b"token"]
+    assert opened(own_keys) == stored.plain
 
 
 def test_no_key_is_forgotten_when_something_does_not_open(own_keys, stored):
@@ -144,7 +136,9 @@ def test_no_key_is_forgotten_when_something_does_not_open(own_keys, stored):
         session.scalars(select(Secret)).one().sealed = b"\x01 nothing that any key has sealed"
     sealing.begin_rotation(own_keys)
 
-    with pytest.raises(OperatorError, match=f"no key there opens secret {stored.uuid} of user"):
+    with pytest.raises(
+        OperatorError, match=f"no key there opens secret {stored.secret.uuid} of user"
+    ):
         sealing.finish_rotation(own_keys)
     assert len(key_file(own_keys)) == 2
 

@@ -229,6 +229,15 @@ def test_what_is_sealed_opens_for_its_owner_and_under_its_uuid_only(backend, kee
         granted(thief, ["target"])
 
 
+def test_a_row_that_is_made_somebody_elses_does_not_open(backend, keep, make_user, granted):
+    secret, thief = keep("ann", a_file("token")), make_user("ben")
+    with backend.transaction() as session:
+        session.execute(update(Secret).values(owner_id=thief.id))
+
+    with pytest.raises(OperatorError, match=f"no key there opens secret {secret.uuid}"):
+        granted("ben", ["token"])
+
+
 def test_nothing_that_is_printed_or_raised_has_it(keep, backend, claimed):
     new = a_file("token")
     keep("ann", new)
