@@ -158,9 +158,12 @@ def _password(config: Mail) -> str:
     if config.password_file is None:
         raise OperatorError("[mail] password_file: needed with [mail] user")
     try:
-        return config.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+        # As smtplib sends no other.
+        return config.password_file.read_text(encoding="ascii").rstrip("\r\n")
+    except OSError as error:
         raise OperatorError(f"[mail] password_file: {error}") from error
+    except UnicodeDecodeError:
+        raise OperatorError("[mail] password_file: a password of ASCII only can be sent") from None
 
 
 def _reply(code: int, words: bytes | str) -> Reply:
