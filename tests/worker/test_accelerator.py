@@ -2,14 +2,16 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 
 from tests.worker.conftest import IMAGE, replace_in
 from worker import accelerator
 from worker.accelerator import choose_accelerator
-from worker.errors import BootTimeout
+from worker.errors import BootTimeout, RunnerError
 from worker.images import BuiltImage, require_built
+from worker.qemu import MACHINES
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def trials(monkeypatch, tmp_path):
     """A host with a KVM device, whose trial boots end as a test says; knows how many there were."""
     device = tmp_path / "kvm"
     device.touch()
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr(accelerator, "KVM_DEVICE", device)
     verdicts = []
 
@@ -66,6 +69,7 @@ def test_a_trial_that_was_stopped_says_nothing_and_is_not_remembered(config, ima
         yield
 
     monkeypatch.setattr("worker.vm.boot", boot)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("os.access", lambda *_: True)
     with pytest.raises(BootTimeout):
         choose_accelerator(config, image, stopped)
@@ -89,6 +93,43 @@ def test_without_the_device_nothing_is_tried(config, image, trials, monkeypatch,
 def test_the_operators_word_is_final(config, image, trials, word):
     assert choose_accelerator(replace_in(config, "worker", accelerator=word), image) == word
     assert trials.verdicts == []
+
+
+# --- other processors -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["auto", "kvm", "tcg"])
+def test_a_processor_that_is_not_the_host_s_is_emulated_whatever_the_operator_says(
+    config, image, trials, word
+):
+    foreign = replace(image, arch="arm64")
+    assert choose_accelerator(replace_in(config, "worker", accelerator=word), foreign) == "tcg"
+    assert trials.verdicts == []
+
+
+def test_on_a_host_of_that_processor_kvm_is_tried_for_it(config, image, trials, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert choose_accelerator(config, replace(image, arch="arm64")) == "kvm"
+    assert choose_accelerator(config, image) == "tcg"
+    assert len(trials.verdicts) == 1
+
+
+def test_one_verdict_holds_for_all_names_of_a_processor(config, image, trials):
+    for arch in ("amd64", "x86_64", "amd64"):
+        assert choose_accelerator(config, replace(image, arch=arch)) == "kvm"
+    assert len(trials.verdicts) == 1
+
+
+def test_a_processor_for_which_there_is_no_machine_is_refused_with_those_there_are(config, image):
+    with pytest.raises(RunnerError, match="s390x is none of the processors amd64, x86_64, arm64"):
+        choose_accelerator(config, replace(image, arch="s390x"))
+
+
+def test_a_qemu_that_is_not_installed_is_named(config, image, monkeypatch):
+    absent = replace(MACHINES["arm64"], binary="qemu-system-absent")
+    monkeypatch.setitem(MACHINES, "arm64", absent)
+    with pytest.raises(RunnerError, match=r"some/image \(arm64\) needs qemu-system-absent"):
+        choose_accelerator(config, replace(image, arch="arm64"))
 
 
 @pytest.mark.vm

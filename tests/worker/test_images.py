@@ -10,9 +10,11 @@ import threading
 import pytest
 
 from buildsrht import catalogue
+from buildsrht.services import jobs, runs
 from tests.worker.conftest import replace_in
-from worker import images
+from worker import images, qemu
 from worker.errors import ImageMissing, RunnerError
+from worker.machines import find_platform
 
 RECIPE = """#!/bin/sh
 echo built >>"$LOG"
@@ -120,6 +122,29 @@ def test_a_recipe_that_fails_leaves_the_image_that_was_current_and_no_rubbish(
     assert list(before.directory.parent.glob("building-*")) == []
 
 
+@pytest.mark.parametrize(
+    ("made", "missing"),
+    [
+        ("kernel cmdline", "no disk.raw"),
+        ("disk.raw kernel initrd", "no cmdline"),
+        ("", "no disk.raw"),
+    ],
+)
+def test_a_recipe_that_succeeds_without_making_an_image_has_failed(
+    config, image, recipes, made, missing
+):
+    write_recipe(recipes, f"#!/bin/sh\nfor file in {made}; do echo >$OUT/$file; done\n")
+    with pytest.raises(RunnerError, match=f"the recipe of tiny/one made {missing}"):
+        images.build(config, image, "amd64")
+    assert images.find_built(config, "tiny/one", "amd64") is None
+
+
+def test_a_disk_alone_is_an_image_that_its_machine_s_firmware_boots(config, image, recipes):
+    write_recipe(recipes, "#!/bin/sh\necho >$OUT/disk.raw\n")
+    built = images.build(config, image, "amd64")
+    assert (built.kernel, built.initrd, built.cmdline) == (None, None, "")
+
+
 def test_what_a_killed_build_left_behind_is_removed_by_the_next(config, image):
     rubbish = config.images.path / "tiny/one/amd64/building-x"
     rubbish.mkdir(parents=True)
@@ -183,3 +208,60 @@ def test_an_image_that_cannot_be_saved_is_built_all_the_same_and_it_is_said(
     assert said.returncode == 0
     assert "No snapshot of tiny/one could be made" in said.stdout
     assert images.find_built(config, "tiny/one", "amd64")
+
+
+# --- an operator's own recipe ---------------------------------------------------------------------
+
+
+OWN_RECIPE = """#!/bin/sh
+set -eu
+. "$(dirname "$0")/files/names"
+truncate -s "$DISK_BYTES" "$OUT/disk.raw"
+echo "$distribution $RELEASE for $ARCH" >"$OUT/kernel"
+cp "$AGENT" "$OUT/initrd"
+echo console=ttyAMA0 >"$OUT/cmdline"
+"""
+
+
+@pytest.fixture
+def own_config(tmp_path):
+    """A host whose operator wrote a recipe in shell, for processors in his distribution's words."""
+    recipes = tmp_path / "own"
+    write(recipes / "agent.py", "# the agent\n")
+    write(recipes / "alpine/build", OWN_RECIPE).chmod(0o755)
+    write(recipes / "alpine/files/names", "distribution=Alpine\n")
+    write(recipes / "alpine/edge/image.yml", "aliases: [alpine]\narches: [x86_64, aarch64]\n")
+    return write(
+        tmp_path / "config.ini",
+        f"[images]\nrecipes = {recipes}\npath = {tmp_path}/images\ndisk = 1MiB\n"
+        "[worker]\naccelerator = tcg\n[snapshots]\nenabled = no\n",
+    )
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_of_the_operator_s_own_is_found_built_and_selected_by_a_manifest(
+    own_config, backend, owner
+):
+    from buildsrht import config as settings
+
+    config = settings.load({"BUILDSRHT_CONFIG": str(own_config)})
+    said = command(own_config, "build", "alpine", "--arch", "aarch64")
+    assert said.returncode == 0, said.stderr
+    assert command(own_config, "list").stdout == (
+        "alpine/edge\tx86_64\tnot built\talpine\nalpine/edge\taarch64\tbuilt\talpine\n"
+    )
+
+    text = "image: alpine\narch: aarch64\ntasks:\n- build: make\n"
+    plan = jobs.read_manifest(catalogue.load(config.images.recipes), text)
+    run = runs.claim(backend, jobs.submit(backend, owner, jobs.Submission(plan)).id, "host-1")
+
+    platform = find_platform(config, run.image, run.arch)
+    assert platform.image.kernel.read_text() == "Alpine edge for aarch64\n"
+    assert platform.image.disk.stat().st_size == 2**20
+    parts = qemu.Parts("", 0, None, platform.image.cmdline, [0], 0, 0, 0)
+    assert qemu.command(run.arch, platform.hardware, parts)[0] == "qemu-system-aarch64"

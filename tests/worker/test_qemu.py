@@ -23,8 +23,8 @@ PARTS = Parts(
 )
 
 
-def command(**parts):
-    return qemu.command("amd64", HARDWARE, replace(PARTS, **parts))
+def command(arch="amd64", hardware=HARDWARE, **parts):
+    return qemu.command(arch, hardware, replace(PARTS, **parts))
 
 
 def values(command, option):
@@ -44,6 +44,40 @@ def test_a_machine_that_continues_has_the_same_devices_whatever_lies_under_its_d
     assert [device.partition("drive=")[0] for device in values(saved, "-device")] == [
         device.partition("drive=")[0] for device in values(layered, "-device")
     ]
+
+
+@pytest.mark.parametrize(
+    ("arches", "binary", "machine"),
+    [
+        (("amd64", "x86_64"), "qemu-system-x86_64", "q35"),
+        (("arm64", "aarch64"), "qemu-system-aarch64", "virt"),
+    ],
+)
+def test_a_processor_is_known_by_each_name_that_distributions_have_for_it(arches, binary, machine):
+    one, other = (command(arch) for arch in arches)
+    assert one == other
+    assert one[0] == binary
+    assert values(one, "-machine")[0].split(",")[0] == machine
+
+
+@pytest.mark.parametrize("arch", qemu.MACHINES)
+def test_under_kvm_a_guest_sees_the_host_s_own_processor(arch):
+    under_kvm = command(arch, replace(HARDWARE, accelerator="kvm"))
+    assert (values(under_kvm, "-accel"), values(under_kvm, "-cpu")) == (["kvm"], ["host"])
+
+
+def test_without_a_kernel_the_machine_is_left_to_its_firmware():
+    with_kernel = command()
+    booted_by_firmware = command(kernel=None, initrd=None)
+    assert [values(with_kernel, option) for option in ("-kernel", "-initrd", "-append")] == [
+        ["/proc/self/fd/10"],
+        ["/proc/self/fd/11"],
+        [PARTS.cmdline],
+    ]
+    assert set(with_kernel) - set(booted_by_firmware) == {
+        *("-kernel", "/proc/self/fd/10", "-initrd", "/proc/self/fd/11"),
+        *("-append", PARTS.cmdline),
+    }
 
 
 def test_only_the_top_disk_is_written_to():
@@ -78,6 +112,8 @@ def test_every_file_is_an_open_descriptor_and_no_path_of_this_host_is_named():
 
 def test_all_of_its_descriptors_are_told_for_them_to_be_handed_down():
     assert sorted(PARTS.descriptors) == list(range(10, 18))
+    without_kernel = replace(PARTS, kernel=None, initrd=None)
+    assert sorted(without_kernel.descriptors) == list(range(12, 18))
 
 
 def test_a_comma_in_a_directory_s_name_ends_no_option():
