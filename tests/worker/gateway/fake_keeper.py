@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pty
+import select
 import signal
 import socket
 import struct
@@ -134,9 +135,13 @@ class Visit:
             os.killpg(self._process.pid, signal.SIGKILL)
 
     def _write(self, data: bytes) -> None:
+        """As long as somebody wants that: a process may never read, and its visitor leave."""
+        room = select.poll()
+        room.register(self._in, select.POLLOUT)
+        room.register(self._connection, select.POLLRDHUP)
         with suppress(BrokenPipeError):
-            while data:
-                data = data[os.write(self._in, data) :]
+            while data and self._connection.fileno() not in dict(room.poll()):
+                data = data[os.write(self._in, data[: select.PIPE_BUF]) :]
 
     def _signal(self, name: str) -> None:
         os.killpg(self._process.pid, signal.Signals[f"SIG{name}"])

@@ -1,9 +1,12 @@
 """`connect`: whose machine it is, and what comes out of it."""
 
+import asyncio
 import os
+import select
 import signal
 from datetime import UTC, datetime
 
+import asyncssh
 import pytest
 
 from buildsrht.models import Visibility
@@ -171,6 +174,13 @@ def test_a_machine_that_is_lost_in_the_middle_ends_the_session(ssh, kept_job, ke
 # --- leaving ----------------------------------------------------------------------------------
 
 
+def fill(pipe):
+    """Write until nobody takes any more: pipe, client, gateway and keeper are full."""
+    os.set_blocking(pipe.fileno(), False)
+    while select.select([], [pipe], [], 1)[1]:
+        pipe.write(bytes(64 * 1024))
+
+
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
 def test_a_client_that_goes_away_ends_its_session_and_no_other(ssh, kept_job, keeper, ending):
     leaving, staying = (
@@ -188,15 +198,39 @@ def test_a_client_that_goes_away_ends_its_session_and_no_other(ssh, kept_job, ke
 def test_a_client_that_goes_away_while_it_is_held_back_ends_its_session(ssh, kept_job, keeper):
     client = ssh.start("connect", str(kept_job.id), "echo there; exec sleep 600")
     assert client.stdout.readline() == b"there\n"
-    os.set_blocking(client.stdin.fileno(), False)
-    # Until nobody takes any more: pipe, client, gateway and keeper are full.
-    while client.stdin.write(bytes(64 * 1024)):
-        pass
+    fill(client.stdin)
 
     client.kill()
     client.communicate()
 
     assert "exec sleep 600" in keeper.ended.get(timeout=10)
+
+
+def test_a_session_that_is_closed_while_it_is_held_back_ends_and_its_connection_goes_on(
+    ssh, kept_job, keeper
+):
+    async def visit():
+        connecting = asyncssh.connect(
+            *("127.0.0.1", ssh.port),
+            config=None,
+            username="builds",
+            client_keys=[str(ssh.key)],
+            known_hosts=str(ssh.known_hosts),
+        )
+        async with connecting as connection:
+            command = f"connect {kept_job.id} echo there; exec sleep 600"
+            process = await connection.create_process(command, encoding=None)
+            assert await process.stdout.readline() == b"there\n"
+            process.stdin.write(BINARY)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(process.stdin.drain(), 1)
+
+            process.channel.abort()
+
+            assert "exec sleep 600" in await asyncio.to_thread(keeper.ended.get, timeout=10)
+            return await connection.run(f"connect {kept_job.id} echo again")
+
+    assert asyncio.run(visit()).stdout == "again\n"
 
 
 # --- while the job runs -----------------------------------------------------------------------

@@ -1,8 +1,11 @@
 """`tail`: a job's logs, to its end."""
 
 import pytest
+from redis.exceptions import RedisError
 
+from buildsrht.logs import Logs
 from buildsrht.models import Visibility
+from worker.gateway import commands
 
 
 def test_a_job_that_is_over_is_printed_whole(ssh, make_job, build_host):
@@ -54,6 +57,44 @@ def test_a_long_log_comes_whole(ssh, make_job, write_log, build_host):
     host.finish("success")
 
     assert ssh("tail", str(job.id)).stdout == log
+
+
+def test_a_redis_that_is_away_for_a_moment_costs_time_and_no_byte(
+    ssh, make_job, build_host, monkeypatch
+):
+    job = make_job("queued")
+    host = build_host(job.id)
+    host.write(None, "setting up\n")
+    host.start("build")
+    host.write("build", "building\n")
+    host.finish("failed")
+    view, failures = Logs.view, [RedisError("Connection refused"), OSError("no such file")]
+
+    def away_at_first(logs, session, name):
+        if name.task_id and failures:
+            raise failures.pop()
+        return view(logs, session, name)
+
+    monkeypatch.setattr(Logs, "view", away_at_first)
+    monkeypatch.setattr(commands, "PAUSE_SECONDS", 0.01)
+
+    assert ssh("tail", str(job.id)).stdout == b"setting up\nbuilding\n"
+    assert failures == []
+
+
+def test_a_service_that_stays_away_is_said_to_be(ssh, make_job, monkeypatch):
+    def away(*_):
+        raise RedisError("Connection refused")
+
+    job = make_job("running")
+    monkeypatch.setattr(Logs, "view", away)
+    monkeypatch.setattr(commands, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(commands, "PAUSE_SECONDS", 0.01)
+
+    done = ssh("tail", str(job.id))
+
+    assert done.returncode == 1
+    assert done.stderr == b"the service cannot answer now; try again in a moment\n"
 
 
 @pytest.mark.parametrize("status", ["failed", "timeout", "cancelled"])
