@@ -18,7 +18,7 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
-from buildsrht.services import artifacts, hooks, runs, triggers
+from buildsrht.services import artifacts, hooks, runs, tokens, triggers
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
@@ -56,6 +56,7 @@ def sweep_service(backend: Backend) -> None:
     triggers.requeue_due(backend)
     hooks.requeue_due(backend)
     artifacts.expire_artifacts(backend)
+    tokens.remove_job_tokens(backend)
 
 
 def sweep_host(backend: Backend) -> None:

@@ -13,11 +13,12 @@ from buildsrht.manifest import Manifest, Source
 from buildsrht.models import TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.runs import Run
-from worker import packages, secrets
+from worker import grants, packages, secrets
 from worker.environment import (
     BUILD_ENVIRONMENT,
     COMPLETE,
     TASKS,
+    always_set,
     build_environment,
     task_script,
 )
@@ -70,7 +71,6 @@ def announce(build: Build) -> None:
     idle = [
         key
         for key, present in (
-            ("oauth", manifest.oauth),
             ("shell", manifest.shell),
         )
         if present
@@ -89,18 +89,19 @@ def send_files(build: Build) -> None:
 
 
 def _environment(build: Build) -> str:
-    origin = build.backend.config.web.origin
-    always = {
-        "CI_NAME": "sourcehut",
-        "JOB_ID": str(build.run.job_id),
-        "JOB_URL": f"{origin}/~{build.run.owner}/job/{build.run.job_id}",
-    }
+    run = build.run
+    always = always_set(build.backend.config.web.origin, run.owner, run.job_id)
     return build_environment(build.manifest, always)
 
 
 def send_secrets(build: Build) -> None:
     if named := build.manifest.secrets:
         secrets.send(build.backend, build.run, named, build.guest, build.logbook)
+
+
+def send_token(build: Build) -> None:
+    if build.manifest.grants:
+        grants.send(build.backend, build.run, build.manifest, build.guest, build.logbook)
 
 
 def prepare_packages(build: Build) -> None:
@@ -170,6 +171,7 @@ STEPS: tuple[Callable[[Build], None], ...] = (
     announce,
     send_files,
     send_secrets,
+    send_token,
     prepare_packages,
     clone_sources,
     run_tasks,

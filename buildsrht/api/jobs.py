@@ -7,10 +7,11 @@ from buildsrht.api import fields, render
 from buildsrht.api.context import current_backend
 from buildsrht.backend import Backend
 from buildsrht.models import Visibility
-from buildsrht.oauth import acting_user, acting_user_if_any
+from buildsrht.oauth import acting_token, acting_user, acting_user_if_any
 from buildsrht.services import artifacts as artifact_service
 from buildsrht.services import jobs as job_service
 from buildsrht.services.jobs import Submission
+from buildsrht.services.scopes import granted
 
 routes = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
@@ -27,13 +28,14 @@ def list_jobs() -> ResponseReturnValue:
 
 @routes.post("")
 def submit() -> ResponseReturnValue:
-    owner = acting_user("jobs:write")
+    token = acting_token("jobs:write")
     backend = current_backend()
-    job = job_service.submit(backend, owner, _read_submission(backend))
+    submission = _read_submission(backend, granted(token.scopes))
+    job = job_service.submit(backend, token.user, submission)
     return render.job(backend.config, job)
 
 
-def _read_submission(backend: Backend) -> Submission:
+def _read_submission(backend: Backend, grantable: frozenset[str]) -> Submission:
     key = request.headers.get("Idempotency-Key")
     body = fields.Fields(fields.json_object() | {"Idempotency-Key": key})
     submission = Submission(
@@ -52,6 +54,7 @@ def _read_submission(backend: Backend) -> Submission:
         idempotency_key=body.optional(
             "Idempotency-Key", fields.text, job_service.check_idempotency_key
         ),
+        grantable=grantable,
     )
     body.insist()
     return submission

@@ -26,7 +26,7 @@ def show_task_log(job_id: int, task: str) -> ResponseReturnValue:
 
 def _show(job_id: int, task: str | None) -> Response:
     """X-Log-Complete tells followers of a log when it has come to its end."""
-    viewer = acting_user_if_any("jobs:read")
+    viewer = acting_user_if_any("logs:read")
     backend = current_backend()
     with backend.transaction() as session:
         job = require_job(session, job_id, viewer)

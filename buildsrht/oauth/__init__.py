@@ -6,9 +6,17 @@ Knows HTTP's headers and the token services; knows nothing of jobs.
 from buildsrht.oauth.resources import (
     ScopeMissing,
     TokenRefused,
+    acting_token,
     acting_user,
     acting_user_if_any,
     install,
 )
 
-__all__ = ["ScopeMissing", "TokenRefused", "acting_user", "acting_user_if_any", "install"]
+__all__ = [
+    "ScopeMissing",
+    "TokenRefused",
+    "acting_token",
+    "acting_user",
+    "acting_user_if_any",
+    "install",
+]

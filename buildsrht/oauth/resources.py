@@ -18,7 +18,7 @@ from flask import Flask, current_app, request
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden, Unauthorized
 from buildsrht.models import Token, User
-from buildsrht.services.tokens import allowed_scopes, find_token, is_usable
+from buildsrht.services.tokens import find_token, is_allowed, is_usable
 
 EXTENSION = "buildsrht.oauth"
 
@@ -52,8 +52,8 @@ def install(app: Flask, backend: Backend) -> None:
     app.extensions[EXTENSION] = protector
 
 
-def acting_user(scope: str) -> User:
-    """The user who makes this request, with a token that has `scope`.
+def acting_token(scope: str) -> Token:
+    """The token that this request is made with; it has `scope`.
 
     Raises TokenRefused or ScopeMissing.
     """
@@ -68,7 +68,12 @@ def acting_user(scope: str) -> User:
     except OAuth2Error as error:
         reason = "the token is unknown, expired or revoked"
         raise TokenRefused(reason, error="invalid_token", error_description=reason) from error
-    return token.user
+    return token
+
+
+def acting_user(scope: str) -> User:
+    """The user who makes this request, with a token that has `scope`."""
+    return acting_token(scope).user
 
 
 def acting_user_if_any(scope: str) -> User | None:
@@ -88,7 +93,7 @@ class _BearerForm(BearerTokenValidator):
     def validate_token(self, token: Token | None, scopes: list[str], request: object) -> None:
         if token is None or not is_usable(token):
             raise InvalidTokenError
-        if self.scope_insufficient(allowed_scopes(token), scopes):
+        if not all(is_allowed(token, scope) for scope in scopes):
             raise InsufficientScopeError
 
 

@@ -20,6 +20,7 @@ from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
 from buildsrht.logs import LogName
 from buildsrht.manifest import Manifest
 from buildsrht.models import Job, JobStatus, Task, TaskStatus, User, Visibility
+from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 from buildsrht.status import move_job
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,8 @@ class Submission:
     secrets: bool = True
     visibility: Visibility = Visibility.UNLISTED
     idempotency_key: str | None = None
+    # What whoever submits may hand on to the job: all that the user may do, or what a token may.
+    grantable: frozenset[str] = EVERYTHING
 
     @property
     def hash(self) -> bytes:
@@ -89,6 +92,7 @@ def read_manifest(catalogue: Catalogue, text: str) -> BuildPlan:
         raise BadInput(
             [FieldError("manifest", f"arch: {image.name} is built for {known}, not {arch!r}")]
         )
+    read_grants(manifest.grants)
     return BuildPlan(text, manifest, image, arch)
 
 
@@ -139,8 +143,10 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
     """Store a job and, unless it is held back, put it into the queue.
 
     With an idempotency key that this owner used before, nothing is stored and the first job is
-    returned; BadInput if that one was asked for differently.
+    returned; BadInput if that one was asked for differently. Forbidden if the manifest asks for
+    more than whoever submits may hand on.
     """
+    _insist_on_grantable(submission)
     try:
         with backend.transaction() as session:
             repeated = _find_repeated(session, owner, submission)
@@ -157,6 +163,17 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
     if job.status == JobStatus.QUEUED:
         enqueue(backend, job.id)
     return job
+
+
+def _insist_on_grantable(submission: Submission) -> None:
+    if not submission.secrets:
+        # Then the job gets no token.
+        return
+    missing = granted(read_grants(submission.plan.manifest.grants)) - submission.grantable
+    if missing:
+        raise Forbidden(
+            f"oauth: a token without {', '.join(sorted(missing))} cannot hand that on to a job"
+        )
 
 
 def _find_repeated(session: Session, owner: User, submission: Submission) -> Job | None:

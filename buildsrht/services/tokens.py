@@ -1,27 +1,43 @@
-"""OAuth tokens: made, found by their text, revoked. The text itself is never stored."""
+"""OAuth tokens: made, found by their text, revoked. The text itself is never stored.
+
+A token that was made for a job is good while that job runs and nobody has cancelled it. Every look
+for a token makes sure of that, so that nothing has to happen at the job's end.
+"""
 
 import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
-from buildsrht.models import Token
+from buildsrht.models import Job, JobStatus, Token
+from buildsrht.services.runs import Run, require_ours
+from buildsrht.services.scopes import NEEDED, SCOPES, granted
 from buildsrht.services.users import ensure_user
 
-SCOPES = ("jobs:read", "jobs:write")
-# Whoever may write may read what they wrote.
-IMPLIED = {"jobs:write": "jobs:read"}
 # A prefix lets people, and scanners of leaked secrets, see what a token is for.
 PREFIX = "bsrht_"
 DEFAULT_DAYS = 365
 
-# Almost every request begins with it, so it is built once.
-FIND_TOKEN = select(Token).where(Token.hash == bindparam("digest"))
+# Almost every request begins with it, so it is built once, and asks about a job only for a token
+# that belongs to one.
+FIND_TOKEN = select(Token).where(
+    Token.hash == bindparam("digest"),
+    or_(
+        Token.job_id.is_(None),
+        select(Job.id)
+        .where(
+            Job.id == Token.job_id,
+            Job.status == JobStatus.RUNNING,
+            Job.cancel_requested.is_(None),
+        )
+        .exists(),
+    ),
+)
 
 
 def create_token(
@@ -44,7 +60,7 @@ def create_token(
         problems.append(FieldError("days", f"must be 1 to 3650, got {days}"))
     if problems:
         raise BadInput(problems)
-    text = PREFIX + secrets.token_urlsafe(32)
+    text = _new_text()
     with backend.transaction() as session:
         session.add(
             Token(
@@ -58,8 +74,34 @@ def create_token(
     return text
 
 
+def create_job_token(backend: Backend, run: Run, grants: Iterable[str]) -> str:
+    """The text of a token for the job that `run` runs, of its owner; good until the job's time is
+    over at the latest. It takes the place of one from an earlier run. Raises Conflict when the job
+    is no longer ours."""
+    text = _new_text()
+    with backend.transaction() as session:
+        require_ours(session, run)
+        deadline = Job.started + timedelta(seconds=backend.config.worker.job_timeout)
+        owner_id, expires = session.execute(
+            select(Job.owner_id, deadline).where(Job.id == run.job_id)
+        ).one()
+        session.execute(delete(Token).where(Token.job_id == run.job_id))
+        session.add(
+            Token(
+                user_id=owner_id,
+                job_id=run.job_id,
+                hash=_hash(text),
+                scopes=sorted(grants),
+                comment=f"job {run.job_id}",
+                expires=expires,
+            )
+        )
+    return text
+
+
 def find_token(session: Session, text: str) -> Token | None:
-    """The token with this text, whether it is still good or not."""
+    """The token with this text, whether it is still good or not; but not a job's when the job is
+    over."""
     return session.scalar(FIND_TOKEN, {"digest": _hash(text)})
 
 
@@ -76,13 +118,28 @@ def revoke_token(backend: Backend, text: str) -> None:
             raise NotFound("no such token")
 
 
+def remove_job_tokens(backend: Backend) -> None:
+    """Remove the tokens of jobs that are over; they open nothing any more."""
+    over = [status for status in JobStatus if status.is_final]
+    with backend.transaction() as session:
+        session.execute(
+            delete(Token)
+            .where(Token.job_id.is_not(None), Token.job_id == Job.id, Job.status.in_(over))
+            .execution_options(synchronize_session=False)
+        )
+
+
 def is_usable(token: Token) -> bool:
     return token.revoked is None and token.expires > datetime.now(UTC)
 
 
-def allowed_scopes(token: Token) -> set[str]:
-    """The scopes granted, and those that they imply."""
-    return set(token.scopes) | {IMPLIED[scope] for scope in token.scopes if scope in IMPLIED}
+def is_allowed(token: Token, scope: str) -> bool:
+    """Whether the token is good for what `scope` guards."""
+    return NEEDED[scope] in granted(token.scopes)
+
+
+def _new_text() -> str:
+    return PREFIX + secrets.token_urlsafe(32)
 
 
 def _hash(text: str) -> bytes:

@@ -1,11 +1,11 @@
-"""The two texts that a build sees, as texts. tests/worker/test_run_job.py runs them."""
+"""The texts that a build sees, as texts. tests/worker/test_run_job.py runs them."""
 
 import subprocess
 
 import pytest
 
 from buildsrht import manifest as manifests
-from worker.environment import build_environment, task_script
+from worker.environment import always_set, build_environment, hut_config, task_script
 
 MINIMAL = "image: debian/trixie\ntasks: [{build: 'true'}]\n"
 
@@ -32,6 +32,18 @@ def test_a_variable_is_quoted_for_the_shell(written, line):
 def test_what_is_always_set_comes_last_and_so_wins():
     lines = environment_of("environment: {JOB_ID: mine}", JOB_ID="7").splitlines()
     assert lines.index("export JOB_ID=mine") < lines.index("export JOB_ID=7")
+
+
+def test_a_token_is_a_variable_only_where_there_is_one():
+    of_job = ("https://builds.example.org", "ann", 7)
+    assert "OAUTH2_TOKEN" not in always_set(*of_job)
+    assert always_set(*of_job, token="t") == {**always_set(*of_job), "OAUTH2_TOKEN": "t"}
+
+
+def test_the_configuration_of_hut_is_quoted_and_its_instance_is_the_host():
+    text = hut_config("https://builds.example.org:8443", 'a"b\\c')
+    assert text.startswith('instance "builds.example.org:8443" {\n')
+    assert '    access-token "a\\"b\\\\c"\n' in text
 
 
 def test_a_task_is_traced_and_stops_at_the_first_failure():

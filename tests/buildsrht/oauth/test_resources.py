@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import func, select, update
 
-from buildsrht.models import Token
-from buildsrht.services import tokens
+from buildsrht.models import JobStatus, Token, Visibility
+from buildsrht.services import jobs, runs, tokens
 
 
 @pytest.fixture
@@ -101,3 +101,57 @@ def test_where_none_is_needed_a_bad_token_is_refused_all_the_same(client, make_j
 
     assert response.status_code == 401
     assert response.headers["WWW-Authenticate"].startswith("Bearer ")
+
+
+# --- grants ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scope", "job", "log", "submit"),
+    [
+        ("jobs:read", 200, 200, 403),
+        ("jobs:write", 200, 200, 400),
+        ("JOBS:RO", 200, 403, 403),
+        ("JOBS:RW", 200, 403, 400),
+        ("LOGS:RO", 403, 200, 403),
+        ("logs:read", 403, 200, 403),
+        ("profile:write", 403, 403, 403),
+        ("SECRETS:RW", 403, 403, 403),
+    ],
+)
+def test_each_area_is_opened_by_its_own_words(
+    client_of, owner, make_job, write_log, scope, job, log, submit
+):
+    private = make_job(visibility=Visibility.PRIVATE)
+    write_log(private, None, b"said")
+    client = client_of(owner, scope)
+
+    assert client.get(f"/api/jobs/{private.id}").status_code == job
+    assert client.get(f"/api/jobs/{private.id}/manifest").status_code == job
+    assert client.get(f"/query/log/{private.id}/log").status_code == log
+    assert client.post("/api/jobs", json={}).status_code == submit
+
+
+@pytest.fixture
+def run(backend, make_job):
+    return runs.claim(backend, make_job().id, "host-1")
+
+
+def test_a_token_of_a_job_opens_what_it_was_granted_while_the_job_runs(ask, client, backend, run):
+    text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    assert ask(f"Bearer {text}").json["total"] == 1
+    refused = client.post("/api/jobs", headers={"Authorization": f"Bearer {text}"}, json={})
+    assert refused.status_code == 403
+
+    runs.finish(backend, run, JobStatus.SUCCESS)
+
+    assert_invalid(ask(f"Bearer {text}"))
+
+
+def test_a_token_of_a_job_is_refused_as_soon_as_the_job_is_cancelled(ask, backend, run, owner):
+    text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    jobs.cancel(backend, run.job_id, owner)
+
+    assert_invalid(ask(f"Bearer {text}"))

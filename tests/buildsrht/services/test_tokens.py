@@ -3,11 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import String, cast, select
+from sqlalchemy import String, cast, event, select
 
-from buildsrht.errors import BadInput, NotFound
-from buildsrht.models import Token, User
-from buildsrht.services import tokens
+from buildsrht.errors import BadInput, Conflict, NotFound
+from buildsrht.models import JobStatus, Token, User
+from buildsrht.services import jobs, runs, tokens
+from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
 
 ALL = ["jobs:read", "jobs:write"]
@@ -95,14 +96,121 @@ def test_a_bad_request_for_a_token_is_refused_by_name_and_nothing_is_stored(
     assert row_counts() == before
 
 
-@pytest.mark.parametrize(
-    ("granted", "allowed"),
-    [(["jobs:read"], {"jobs:read"}), (["jobs:write"], {"jobs:read", "jobs:write"})],
-)
-def test_writing_implies_reading(backend, find, granted, allowed):
-    token = find(tokens.create_token(backend, "ann", granted))
+# --- scopes ---------------------------------------------------------------------------------------
 
-    assert tokens.allowed_scopes(token) == allowed
+READ_JOBS = {"jobs:read", "JOBS:RO"}
+WRITE_JOBS = {"jobs:write", "JOBS:RW"}
+READ_LOGS = {"logs:read", "LOGS:RO"}
+WRITE_LOGS = {"logs:write", "LOGS:RW"}
+
+
+@pytest.mark.parametrize(
+    ("scopes", "opens"),
+    [
+        ("jobs:read", READ_JOBS | READ_LOGS),
+        ("jobs:write", READ_JOBS | WRITE_JOBS | READ_LOGS),
+        ("JOBS:RO", READ_JOBS),
+        ("JOBS:RW", READ_JOBS | WRITE_JOBS),
+        ("logs:read", READ_LOGS),
+        ("logs:write", READ_LOGS | WRITE_LOGS),
+        ("LOGS:RO", READ_LOGS),
+        ("JOBS:RO LOGS:RW", READ_JOBS | READ_LOGS | WRITE_LOGS),
+        ("profile:read", {"profile:read", "PROFILE:RO"}),
+        ("PROFILE:RW", {"profile:read", "PROFILE:RO", "profile:write", "PROFILE:RW"}),
+        ("secrets:read", {"secrets:read", "SECRETS:RO"}),
+        ("SECRETS:RW", {"secrets:read", "SECRETS:RO", "secrets:write", "SECRETS:RW"}),
+        (" ".join(SCOPES), set(SCOPES)),
+    ],
+)
+def test_a_token_opens_what_its_words_stand_for_and_nothing_else(backend, find, scopes, opens):
+    token = find(tokens.create_token(backend, "ann", scopes.split()))
+
+    assert {scope for scope in SCOPES if tokens.is_allowed(token, scope)} == opens
+
+
+# --- a job's own ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(backend, make_job):
+    """A run of the owner's job."""
+    return runs.claim(backend, make_job().id, "host-1")
+
+
+def test_a_job_token_is_its_owners_and_ends_with_the_jobs_time(backend, find, run, fetch):
+    token = find(tokens.create_job_token(backend, run, ["JOBS:RO", "LOGS:RO"]))
+
+    job = fetch(run.job_id)
+    assert (token.user.name, token.job_id) == ("owner", job.id)
+    assert token.scopes == ["JOBS:RO", "LOGS:RO"]
+    assert token.expires == job.started + timedelta(seconds=backend.config.worker.job_timeout)
+    assert tokens.is_usable(token)
+
+
+@pytest.mark.parametrize("status", [status for status in JobStatus if status.is_final])
+def test_a_job_token_is_dead_when_its_job_is_over(backend, find, run, status):
+    text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    runs.finish(backend, run, status)
+
+    assert find(text) is None
+
+
+def test_a_job_token_is_dead_when_its_job_was_cancelled_and_still_runs(
+    backend, find, run, owner, fetch
+):
+    text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    jobs.cancel(backend, run.job_id, owner)
+
+    assert fetch(run.job_id).status == JobStatus.RUNNING
+    assert find(text) is None
+
+
+def test_a_later_token_of_a_job_takes_the_place_of_the_one_before(backend, find, run):
+    first, second = (tokens.create_job_token(backend, run, ["JOBS:RO"]) for _ in range(2))
+
+    assert find(first) is None
+    assert tokens.is_usable(find(second))
+
+
+def test_a_job_token_is_made_for_a_run_that_still_has_its_job_only(backend, run, row_counts):
+    runs.finish(backend, run, JobStatus.FAILED)
+
+    with pytest.raises(Conflict):
+        tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    assert row_counts()["token"] == 0
+
+
+def test_tokens_of_jobs_that_are_over_are_removed_and_no_others(backend, find, run, make_job):
+    other = tokens.create_token(backend, "ann", ALL)
+    ended = runs.claim(backend, make_job().id, "host-1")
+    alive = tokens.create_job_token(backend, run, ["JOBS:RO"])
+    tokens.create_job_token(backend, ended, ["JOBS:RO"])
+    runs.finish(backend, ended, JobStatus.SUCCESS)
+
+    tokens.remove_job_tokens(backend)
+
+    with backend.transaction() as session:
+        left = session.scalars(select(Token.hash)).all()
+    assert set(left) == {find(text).hash for text in (other, alive)}
+
+
+@pytest.mark.parametrize("of_a_job", [False, True])
+def test_to_find_a_token_takes_one_query(backend, run, of_a_job):
+    if of_a_job:
+        text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+    else:
+        text = tokens.create_token(backend, "owner", ALL)
+    asked = []
+    with backend.transaction() as session:
+        connection = session.connection()
+        event.listen(connection, "before_cursor_execute", lambda *args: asked.append(args[2]))
+
+        assert tokens.find_token(session, text).user.name == "owner"
+
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("name", ["a", "_", "ann-2_b", "x" * 63])

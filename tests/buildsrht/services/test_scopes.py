@@ -1,0 +1,102 @@
+"""The words for what a token may do, and what a manifest may ask for."""
+
+import pytest
+
+from buildsrht import manifest as manifests
+from buildsrht.errors import BadInput, Forbidden
+from buildsrht.services import jobs
+from buildsrht.services.scopes import EVERYTHING, granted, read_grants
+
+MANIFEST = "image: debian/trixie\noauth: {}\ntasks: [{{build: make}}]\n"
+
+
+def asked_for(text):
+    return read_grants(manifests.parse(MANIFEST.format(text)).grants)
+
+
+def test_a_manifest_may_ask_for_grants_of_this_service_by_either_name():
+    assert asked_for("builds.sr.ht/JOBS:RW buildsrht/LOGS:RO builds.sr.ht/PROFILE") == {
+        *("JOBS:RW", "LOGS:RO", "PROFILE:RO"),
+    }
+
+
+@pytest.mark.parametrize(
+    "grant", ["git.sr.ht/REPOSITORIES:RO", "builds.sr.ht/REPOSITORIES:RW", "meta.sr.ht/PROFILE:RO"]
+)
+def test_a_grant_that_is_not_of_this_service_is_refused_by_name(grant):
+    with pytest.raises(BadInput) as refused:
+        asked_for(f"builds.sr.ht/JOBS:RO {grant}")
+    [error] = refused.value.errors
+    assert error.field == "manifest"
+    assert error.reason == (
+        f"oauth: {grant.rpartition(':')[0]} is none of builds.sr.ht/JOBS, builds.sr.ht/LOGS, "
+        "builds.sr.ht/PROFILE, builds.sr.ht/SECRETS, each :RO or :RW"
+    )
+
+
+def test_a_submit_with_a_foreign_grant_is_refused_and_nothing_is_stored(submit, row_counts):
+    before = row_counts()
+
+    response = submit(manifest=MANIFEST.format("git.sr.ht/REPOSITORIES:RO"))
+
+    assert response.status_code == 400
+    [error] = response.json["errors"]
+    assert error["field"] == "manifest"
+    assert "git.sr.ht/REPOSITORIES" in error["reason"]
+    # But for the token that the request was made with.
+    assert row_counts() == before | {"token": row_counts()["token"]}
+
+
+# --- no token hands on what it has not got --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scopes", "asked", "status"),
+    [
+        ("jobs:write", "JOBS:RW LOGS:RO", 200),
+        ("jobs:write", "LOGS:RW", 403),
+        ("jobs:write", "PROFILE:RO", 403),
+        ("JOBS:RW", "JOBS:RO", 200),
+        ("JOBS:RW", "LOGS:RO", 403),
+        ("JOBS:RW SECRETS:RO", "SECRETS:RW", 403),
+        ("JOBS:RW SECRETS:RW", "SECRETS:RW JOBS:RW", 200),
+    ],
+)
+def test_a_job_gets_no_more_than_the_token_that_submits_it_has(
+    client_of, owner, row_counts, scopes, asked, status
+):
+    text = MANIFEST.format(" ".join(f"builds.sr.ht/{grant}" for grant in asked.split()))
+    client = client_of(owner, *scopes.split())
+
+    response = client.post("/api/jobs", json={"manifest": text})
+
+    assert response.status_code == status
+    assert row_counts()["job"] == (status == 200)
+
+
+def test_the_refusal_names_what_is_missing(client_of, owner):
+    text = MANIFEST.format("builds.sr.ht/LOGS:RW")
+
+    response = client_of(owner, "jobs:write").post("/api/jobs", json={"manifest": text})
+
+    reason = "oauth: a token without LOGS:RW cannot hand that on to a job"
+    assert response.json == {"errors": [{"reason": reason}]}
+
+
+def test_without_secrets_a_job_gets_no_token_and_so_may_ask_for_any(client_of, owner):
+    body = {"manifest": MANIFEST.format("builds.sr.ht/SECRETS:RW"), "secrets": False}
+
+    assert client_of(owner, "jobs:write").post("/api/jobs", json=body).status_code == 200
+
+
+def test_who_submits_without_a_token_hands_on_what_the_user_may(backend, owner):
+    plan = jobs.read_manifest(backend.catalogue, MANIFEST.format("builds.sr.ht/SECRETS:RW"))
+
+    assert jobs.submit(backend, owner, jobs.Submission(plan)).id
+    with pytest.raises(Forbidden):
+        jobs.submit(backend, owner, jobs.Submission(plan, grantable=granted(["SECRETS:RO"])))
+
+
+def test_everything_is_everything():
+    assert granted(EVERYTHING) == EVERYTHING
+    assert len(EVERYTHING) == 8
