@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 import socket
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.exceptions import InvalidSignature
@@ -61,6 +63,7 @@ def test_the_end_of_a_group_is_told_with_its_jobs(
     [request] = receiver.requests
     said = json.loads(request.body)
     assert request.headers["X-Webhook-Event"] == "group"
+    assert list(said) == ["id", "status", "note", "owner", "jobs"]
     assert (said["id"], said["status"], said["note"]) == (1, "failed", "both")
     assert said["owner"] == {"canonical_name": "~owner", "name": "owner"}
     assert [(job["id"], job["status"]) for job in said["jobs"]] == [
@@ -87,6 +90,35 @@ def test_the_signature_is_of_the_body_and_the_nonce(end_job, receiver, attempt, 
     verify(backend, request)
     with pytest.raises(InvalidSignature):
         verify(backend, replace(request, body=request.body + b" "))
+
+
+def test_the_page_shows_how_to_verify_it(end_job, receiver, attempt, backend):
+    end_job(webhook(receiver.url))
+    attempt()
+    [request] = receiver.requests
+    reader = {}
+    exec(shown("python")[0].replace("THE PUBLIC KEY", backend.keys.public_key), reader)
+    is_genuine = reader["is_genuine"]
+
+    assert not is_genuine(request.headers, request.body + b" ")
+    assert is_genuine(request.headers, request.body)
+    assert not is_genuine(request.headers, request.body), "its nonce was seen before"
+
+
+def test_the_page_shows_what_is_sent(end_job, receiver, attempt):
+    end_job(webhook(receiver.url))
+    attempt()
+    job, group = map(json.loads, shown("json"))
+    sent = json.loads(receiver.requests[0].body)
+    assert list(job) == list(sent)
+    assert list(job["tasks"][0]) == list(sent["tasks"][0])
+    assert list(group) == ["id", "status", "note", "owner", "jobs"]
+
+
+def shown(language):
+    """The blocks in this language of the page on triggers."""
+    page = Path(__file__).parents[3] / "docs/triggers.md"
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
 
 
 def test_each_attempt_has_a_new_nonce_and_the_same_delivery(
