@@ -34,6 +34,10 @@ MAY_NOT_IMPORT = {
     **dict.fromkeys(
         ("worker/vm.py", "worker/qemu.py", "worker/snapshots.py", "worker/spares.py"), JOBS
     ),
+    "worker/gateway": (
+        *("worker.vm", "worker.qemu", "worker.snapshots", "worker.machines", "worker.kept"),
+        *("worker.run_job", "worker.steps"),
+    ),
     "worker/steps.py": ("worker.vm", "worker.qemu", "worker.machines", "worker.snapshots"),
 }
 
