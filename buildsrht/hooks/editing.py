@@ -7,7 +7,6 @@ what they expand to.
 Knows nothing of forges.
 """
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,8 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from buildsrht.manifest import Manifest, Source
 from buildsrht.manifest.sources import parse_source
 
+# No line is broken for its length; more than a C int holds is an error.
+MOST_COLUMNS = 2**31 - 1
 _TAG = "tag:yaml.org,2002:"
 
 
@@ -50,7 +51,7 @@ def edit(text: str, manifest: Manifest, clone: Clone, variables: Mapping[str, st
     _put(root, "environment", _with_variables(_find(root, "environment"), variables))
     if manifest.shell:
         _put(root, "shell", ScalarNode(f"{_TAG}bool", "false"))
-    return yaml.serialize(root, Dumper=yaml.CSafeDumper, allow_unicode=True, width=sys.maxsize)
+    return yaml.serialize(root, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_COLUMNS)
 
 
 def _with_source(sources: Node | None, clone: Clone) -> SequenceNode:

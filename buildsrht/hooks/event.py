@@ -39,7 +39,7 @@ class Event:
         return self.request is None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "updates": [asdict(update) for update in self.updates]}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Event":

@@ -47,11 +47,12 @@ SILENT_SECONDS = 20
 COMMAND_SECONDS = 90
 
 _REFUSED = re.compile(
-    r"could not read Username|Authentication failed|returned error: 40[134]|not found"
-    r"|unable to update url base from redirection|dumb http transport|not valid: is this a git"
+    r"returned error: (30\d|40[134])|not found"
+    r"|dumb http transport|not valid: is this a git"
     r"|transport '\w+' not allowed"
 )
-_TOO_LARGE = re.compile(r"died of signal 25|File too large|out of memory|Out of memory")
+_NO_ENTRY = re.compile(r"could not read Username|Authentication failed")
+_TOO_MUCH_MEMORY = re.compile(r"[Oo]ut of memory")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
 
 
@@ -204,15 +205,36 @@ class Repository:
             finally:
                 processes.stop(process, signal.SIGKILL, 0)
             if not has_ended:
-                raise FetchFailed(f"git {arguments[0]} took longer than {max(0, seconds):.0f} s")
+                raise FetchFailed(f"git {arguments[0]} took longer than {max(0, seconds):.1f} s")
             stdout.seek(0)
             stderr.seek(0)
             if process.returncode != 0:
-                raise _failure(arguments[0], stderr.read(OUTPUT_BYTES).decode(errors="replace"))
+                raise self._failure(arguments[0], stderr.read(OUTPUT_BYTES))
             output = stdout.read(OUTPUT_BYTES + 1)
         if len(output) > OUTPUT_BYTES:
             raise FetchRefused(f"git {arguments[0]} printed more than {OUTPUT_BYTES:,} bytes")
         return output
+
+    def _failure(self, command: str, last_words: bytes) -> FetchFailed:
+        """What they mean. Of a child that wrote more than it may, git says nothing of use."""
+        said = last_words.decode(errors="replace")
+        if self._is_full or _TOO_MUCH_MEMORY.search(said):
+            most = f"{FETCH_BYTES:,} bytes, or {MEMORY_BYTES:,} in memory"
+            return FetchRefused(f"the commit takes more than {most}, without large files")
+        if _NO_ENTRY.search(said):
+            return FetchRefused(
+                "the forge lets nobody in without a credential, or not with this one"
+            )
+        lines = [line for line in said.splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        words = next((line for line in lines if line.startswith("fatal:")), last)
+        reason = f"git {command}: {_UNPRINTABLE.sub(' ', words)[:REASON_CHARACTERS]}"
+        return FetchRefused(reason) if _REFUSED.search(said) else FetchFailed(reason)
+
+    @property
+    def _is_full(self) -> bool:
+        files = (path for path in self._directory.rglob("*") if path.is_file())
+        return any(path.stat().st_size >= FETCH_BYTES for path in files)
 
     def _environment(self, settings: Mapping[str, str] | None) -> dict[str, str]:
         """Nothing of ours but where programs are."""
@@ -248,13 +270,3 @@ def repository(directory: Path, object_format: str, deadline: float) -> Iterator
         yield made
     finally:
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _failure(command: str, said: str) -> FetchFailed:
-    """What git's last words mean."""
-    lines = [line for line in said.splitlines() if line.strip()]
-    words = next((line for line in lines if line.startswith("fatal:")), lines[-1] if lines else "")
-    reason = f"git {command}: {_UNPRINTABLE.sub(' ', words)[:REASON_CHARACTERS]}"
-    if _TOO_LARGE.search(said):
-        return FetchRefused(f"the commit has more than {FETCH_BYTES:,} bytes, without large files")
-    return FetchRefused(reason) if _REFUSED.search(said) else FetchFailed(reason)
