@@ -37,7 +37,9 @@ def _shown(group_id: int, viewer: User) -> ResponseReturnValue:
     backend = current_backend()
     with backend.transaction() as session:
         group, jobs = group_service.require_group(session, group_id, viewer)
-    return render.group(backend.config, group, jobs)
+    shown = render.group(backend.config, group, jobs)
+    # Addresses of people, and of webhooks, which may have a password in them.
+    return shown if viewer.id == group.owner_id else {**shown, "triggers": []}
 
 
 @routes.post("/<int:group_id>/start")

@@ -76,11 +76,11 @@ def execute(on: Config, statement: str) -> None:
         connection.exec_driver_sql(statement)
 
 
-def take_every_step(on: Config) -> None:
+def take_steps(on: Config, to: str = "head") -> None:
     with connected(on.database.url) as connection:
         alembic = AlembicConfig(attributes={"connection": connection})
         alembic.set_main_option("script_location", str(database.MIGRATIONS))
-        command.upgrade(alembic, "head")
+        command.upgrade(alembic, to)
 
 
 def dump(on: Config) -> list[str]:
@@ -104,7 +104,7 @@ def test_all_steps_from_nothing_make_exactly_schema_sql(new_database):
     at_once, step_by_step = new_database(), new_database()
 
     database.init(at_once)
-    take_every_step(step_by_step)
+    take_steps(step_by_step)
 
     assert len(dump(at_once)) > 100
     assert dump(step_by_step) == dump(at_once)
@@ -238,6 +238,28 @@ def test_a_migrate_gives_up_soon_on_a_table_that_is_in_use(empty, next_release, 
         with pytest.raises(OperatorError, match="lock timeout"):
             database.migrate(empty)
     assert database.migrate(empty) is True
+
+
+def test_groups_that_were_over_before_there_was_an_outbox_tell_nobody(empty):
+    take_steps(empty, "0001")
+    execute(
+        empty,
+        """
+        INSERT INTO "user" (name) VALUES ('alice');
+        INSERT INTO job_group (owner_id) VALUES (1), (1);
+        INSERT INTO job (owner_id, group_id, manifest, image, arch, visibility, secrets, status,
+                         finished)
+        VALUES (1, 1, '', '', '', 'public', true, 'success', now()),
+               (1, 2, '', '', '', 'public', true, 'success', now()),
+               (1, 2, '', '', '', 'public', true, 'pending', NULL);
+        """,
+    )
+
+    database.migrate(empty)
+
+    with connected(empty.database.url) as connection:
+        asked = connection.exec_driver_sql("SELECT finished IS NOT NULL FROM job_group ORDER BY id")
+        assert asked.scalars().all() == [True, False]
 
 
 # require_current

@@ -212,6 +212,14 @@ def make_queued_long_ago(backend, job_id):
         session.execute(update(Job).where(Job.id == job_id).values(queued=past))
 
 
+def test_what_triggers_ask_for_is_queued_again_when_redis_forgot_it(backend, make_job):
+    hook = "{action: webhook, condition: always, url: https://example.org}"
+    make_job("success", manifest=f"image: debian/trixie\ntasks: [{{a: b}}]\ntriggers: [{hook}]")
+    backend.redis.flushall()
+    janitor.sweep_service(backend)
+    assert backend.deliveries.enqueued_ids() == {1}
+
+
 def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(
     backend, crashed, fetch, monkeypatch
 ):

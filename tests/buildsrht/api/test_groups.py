@@ -2,8 +2,8 @@
 
 import pytest
 
-from buildsrht.models import JobStatus
-from buildsrht.services.groups import MEMBERS
+from buildsrht.models import JobStatus, Visibility
+from buildsrht.services.groups import MEMBERS, create_group
 
 TRIGGER = {"action": "email", "condition": "always", "to": "Ann \U0001f600 <ann@example.org>"}
 
@@ -198,3 +198,15 @@ def test_the_jobs_of_others_cannot_be_grouped(group, make_job, stranger):
     make_job("pending", user=stranger)
 
     assert group(jobs=[3]).json["errors"] == [{"field": "jobs", "reason": "you have no job 3"}]
+
+
+def test_whom_a_group_tells_is_its_owners_alone(
+    client_of, make_job, backend, owner, stranger, admin
+):
+    make_job("pending", visibility=Visibility.PUBLIC)
+    create_group(backend, owner, [1], None, [TRIGGER], execute=False)
+
+    shown = [client_of(user).get("/api/job-group/1").json for user in (owner, stranger, admin)]
+
+    assert [group["triggers"] for group in shown] == [[TRIGGER], [], []]
+    assert [len(group["jobs"]) for group in shown] == [1, 1, 1]
