@@ -5,13 +5,14 @@ import pwd
 import signal
 import subprocess
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
 from buildsrht import processes
-from buildsrht.models import Job, JobStatus
-from buildsrht.services import jobs, runs
+from buildsrht.models import Forge, Job, JobStatus
+from buildsrht.services import hooks, jobs, runs
 from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
 from worker import janitor
@@ -218,6 +219,16 @@ def test_what_triggers_ask_for_is_queued_again_when_redis_forgot_it(backend, mak
     backend.redis.flushall()
     janitor.sweep_service(backend)
     assert backend.deliveries.enqueued_ids() == {1}
+
+
+def test_a_push_that_redis_forgot_is_queued_again(backend, monkeypatch):
+    new = hooks.NewHook(Forge.GITHUB, "https://forge.example.org/ada/hello")
+    hook, _ = hooks.create_hook(backend, "ada", new)
+    push = hooks.receive(backend, hook, "first", {"updates": [], "request": None, "head": None})
+    backend.redis.flushall()
+    monkeypatch.setattr(hooks, "QUEUE_SETTLE", timedelta(0))
+    janitor.sweep_service(backend)
+    assert backend.pushes.enqueued_ids() == {push.id}
 
 
 def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(

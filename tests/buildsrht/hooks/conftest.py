@@ -1,6 +1,6 @@
 """A forge, a backend that may reach it, and hooks of its repository."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -14,6 +14,7 @@ from buildsrht.models import Forge as ForgeName
 from buildsrht.models import Hook, Push
 from buildsrht.services import hooks as hook_service
 from buildsrht.services.hooks import NewHook
+from tests.buildsrht.cli.program import environment
 from tests.buildsrht.hooks.forge import Forge, serving
 from tests.buildsrht.hooks.reports import SOURCEHUT_PUBLIC_KEY
 
@@ -66,3 +67,16 @@ def fetch_push(backend: Backend) -> Callable[[int], Push]:
             return session.get_one(Push, push_id)
 
     return fetch
+
+
+@pytest.fixture
+def elsewhere(reaching: Backend, forge: Forge, tmp_path: Path) -> Mapping[str, str]:
+    """The environment in which another process has the same backend."""
+    config = reaching.config
+    path = tmp_path / "config.ini"
+    path.write_text(
+        f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
+        f"[images]\nrecipes = {config.images.recipes}\n[keys]\npath = {config.keys.path}\n"
+        f"[courier]\nallow = 127.0.0.1:{forge.port}\n"
+    )
+    return environment(VAR=str(config.var), BUILDSRHT_CONFIG=str(path))

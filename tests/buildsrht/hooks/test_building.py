@@ -18,7 +18,6 @@ from buildsrht.hooks import building, fetching
 from buildsrht.hooks.building import perform
 from buildsrht.hooks.event import Event, Update
 from buildsrht.models import Base, Job, JobStatus, Push, PushStatus, Visibility
-from tests.buildsrht.cli.program import environment
 from tests.buildsrht.hooks.forge import git
 
 MANIFEST = "image: debian\ntasks:\n- build: make\n"
@@ -392,30 +391,14 @@ building.perform(open_backend(config.load()), {push_id})
 """
 
 
-@pytest.fixture
-def run_elsewhere(reaching, forge, tmp_path):
-    """Run Python in a process of its own, with our configuration; returns its exit status."""
-
-    def run(program):
-        config = reaching.config
-        (tmp_path / "config.ini").write_text(
-            f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
-            f"[images]\nrecipes = {config.images.recipes}\n[keys]\npath = {config.keys.path}\n"
-            f"[courier]\nallow = 127.0.0.1:{forge.port}\n"
-        )
-        env = environment(VAR=str(config.var), BUILDSRHT_CONFIG=str(tmp_path / "config.ini"))
-        return subprocess.run([sys.executable, "-c", program], env=env, timeout=60).returncode
-
-    return run
-
-
 def test_a_courier_that_was_killed_half_way_builds_nothing_twice(
-    forge, make_hook, report, reaching, fetch_push, run_elsewhere
+    forge, make_hook, report, reaching, fetch_push, elsewhere
 ):
     commit = forge.push({f".builds/{name}.yml": MANIFEST for name in "abc"})
     push = report(make_hook(), pushed(commit))
 
-    assert run_elsewhere(KILLED.format(push_id=push.id)) == -signal.SIGKILL
+    killed = [sys.executable, "-c", KILLED.format(push_id=push.id)]
+    assert subprocess.run(killed, env=elsewhere, timeout=60).returncode == -signal.SIGKILL
     assert len(jobs_of(reaching)) == 2
     assert (reaching.config.var / "pushes" / str(push.id)).exists()
 
