@@ -57,6 +57,17 @@ def stock() -> None:
     keep_stock(settings.load())
 
 
+@main.command(hidden=True)
+@click.argument("job_id", type=click.IntRange(1))
+def keeper(job_id: int) -> None:
+    """Have the kept machine of a job run while somebody looks into it; `gateway` starts this."""
+    from worker.kept.keeper import keep
+
+    cgroups.prepare()
+    with closing(open_backend(settings.load())) as backend:
+        keep(backend, job_id)
+
+
 @main.command("janitor")
 @click.option("--once", is_flag=True, help="Look once at this host, and end.")
 def run_janitor(once: bool) -> None:
@@ -82,7 +93,7 @@ def _sweep_until_stopped(backend: Backend) -> None:
 def gateway() -> None:
     """Let users into the kept machines of this host by ssh."""
     from worker.gateway.server import run
-    from worker.kept.visits import open_machine
+    from worker.kept.visits import close_all, open_machine
 
     # What it says of every session would tell the commands that people run.
     logging.getLogger("asyncssh").setLevel(logging.WARNING)
@@ -90,6 +101,8 @@ def gateway() -> None:
     database.require_current(config)
     with closing(open_backend(config)) as backend:
         run(backend, open_machine)
+    # Whoever stops us may end all that we started, and with it what was done since they were woken.
+    close_all(config)
 
 
 def _ready_redis(config: Config) -> Redis:

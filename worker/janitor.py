@@ -1,6 +1,6 @@
-"""What a crash left behind: on this host processes, overlays, half-made snapshots, runs and
-their logs; in the whole service expired leases, jobs that Redis forgot, artifacts whose time is
-over.
+"""What a crash left behind: on this host processes, overlays, half-made snapshots, kept machines,
+runs and their logs; in the whole service expired leases, jobs that Redis forgot, artifacts whose
+time is over.
 
 The second owner of everything that must not leak. Each sweep looks at what is there, never at
 what it remembers, so it may be started, killed and started again at any time, on every host.
@@ -22,6 +22,7 @@ from buildsrht.services import artifacts, hooks, runs, tokens, triggers
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
+from worker.kept import clearing
 from worker.logbook import seal_spool, spooled_logs
 from worker.qemu import escaped
 
@@ -72,6 +73,7 @@ def sweep_host(backend: Backend) -> None:
         for name in cgroups.remove_leftovers():
             log.warning("removed the control group of %s, whose process is gone", name)
         pruning.prune(backend.config)
+        clearing.clear(backend)
 
 
 def _abandoned(home: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from worker import images, layers, snapshots, templates, vm
 from worker.accelerator import choose_accelerator
 from worker.errors import TROUBLE, RunnerError, SnapshotBroken
 from worker.guest import Guest
+from worker.kept.frozen import Freezable
 from worker.logbook import Logbook, OutputLimitReached
 from worker.platforms import Platform
 from worker.qemu import Hardware
@@ -51,6 +52,10 @@ class Started:
     @property
     def guest(self) -> Guest:
         return self.vm.guest
+
+    @property
+    def freezable(self) -> Freezable:
+        return self.vm
 
     def explain_loss(self) -> str:
         return self.vm.explain_loss()

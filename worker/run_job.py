@@ -1,15 +1,18 @@
 """One job from claim to end: the function that RQ calls in a process of its own.
 
     claim ─▶ run directory ─▶ watch ─▶ boot ─▶ the steps ─▶ machine destroyed ─▶ logs sealed ─▶ end
+                                               └▶ machine promised ─▶ logs sealed ─▶ end ─▶ frozen
 
 A job's final status is the last thing that happens: whoever sees it finds its logs complete and
-nothing of it left on this host. If this process is killed, worker.janitor does the rest.
+nothing of it left on this host. But where the machine is kept for the job's owner, it is frozen
+after that, as nobody shall wait for it. If this process is killed, worker.janitor does the rest.
 """
 
 import logging
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +20,7 @@ from buildsrht import config as settings
 from buildsrht import manifest as manifests
 from buildsrht.backend import Backend, open_backend
 from buildsrht.errors import BuildsError, Conflict
+from buildsrht.manifest import Manifest
 from buildsrht.models import JobStatus
 from buildsrht.processes import die_with_parent
 from buildsrht.services import runs
@@ -25,8 +29,12 @@ from worker import machines
 from worker.directories import owned_directory
 from worker.errors import GuestLost
 from worker.guest import Guest
+from worker.kept import keeping
+from worker.kept.frozen import Freezable
+from worker.kept.keeping import Promise
 from worker.logbook import Logbook
 from worker.machines import Wanted
+from worker.packages import JobFailed
 from worker.patience import patiently
 from worker.steps import STEPS, Build
 from worker.watch import Interrupted, Interruption, Watch
@@ -47,6 +55,10 @@ class Machine(Protocol):
 
     @property
     def has_packages(self) -> bool: ...
+
+    @property
+    def freezable(self) -> Freezable | None:
+        """What can be frozen of it; None if it cannot be kept."""
 
     def explain_loss(self) -> str: ...
 
@@ -71,8 +83,13 @@ def perform(backend: Backend, job_id: int, start: Start) -> None:
     deadline = time.monotonic() + backend.config.worker.job_timeout
     directory = backend.config.worker.path / run_name(run)
     with Watch(backend, run, deadline) as watch:
-        with owned_directory(directory), closing(Logbook(backend, job_id, directory)) as logbook:
-            status = _attempt(backend, run, watch, logbook, start, directory)
+        with owned_directory(directory), ExitStack() as machines:
+            with closing(Logbook(backend, job_id, directory)) as logbook:
+                attempt = _Attempt(backend, run, watch, logbook, directory)
+                status, promise = attempt.make(start, machines)
+            if promise:
+                _finish_and_keep(backend, run, watch, status, promise)
+                return
         if watch.interruption != Interruption.LOST:
             _finish(backend, run, status)
 
@@ -82,53 +99,104 @@ def run_name(run: Run) -> str:
     return f"{run.job_id}-{run.attempt}"
 
 
-def _finish(backend: Backend, run: Run, status: JobStatus) -> None:
+def _finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus | None:
+    """End the job; returns how it ended, None if somebody else ended it."""
     try:
-        patiently(lambda: runs.finish(backend, run, status), backend.config.worker.lease)
+        return patiently(lambda: runs.finish(backend, run, status), backend.config.worker.lease)
     except Conflict:
         log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
+        return None
 
 
-def _attempt(
-    backend: Backend, run: Run, watch: Watch, logbook: Logbook, start: Start, directory: Path
-) -> JobStatus:
-    """Do the job's steps; returns how it ended, and has said so in its log."""
-    try:
-        _do_job(backend, run, watch, logbook, start, directory)
-    except BuildsError as error:
-        if watch.interruption:
-            logbook.say(f"\n{watch.interruption.value}")
-            return ENDS_AS.get(watch.interruption, JobStatus.FAILED)
-        logbook.say(f"\n{error}")
-        return JobStatus.FAILED
-    # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
-    except Exception:
-        log.exception("job %d met an internal error", run.job_id)
-        logbook.say("\nAn internal error of the build host ended this job; its log has more.")
-        return JobStatus.FAILED
-    return JobStatus.SUCCESS
-
-
-def _do_job(
-    backend: Backend, run: Run, watch: Watch, logbook: Logbook, start: Start, directory: Path
+def _finish_and_keep(
+    backend: Backend, run: Run, watch: Watch, status: JobStatus, promise: Promise
 ) -> None:
-    logbook.say(f"Job {run.job_id} on {run.runner}: starting {run.image} ({run.arch}).")
-    manifest = manifests.parse(run.manifest)
-    wanted = Wanted(backend.config, run.image, run.arch, manifest, directory, logbook, watch.kills)
-    begun = time.monotonic()
-    with start(wanted) as machine:
-        logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
-        build = Build(backend, run, manifest, machine.guest, machine.has_packages, logbook)
+    # From the moment when the job is over it is not ours any more, which must not kill its machine.
+    watch.let_go()
+    is_lost = watch.interruption is Interruption.LOST
+    ended = None if is_lost else _finish(backend, run, status)
+    if ended == status and not watch.interruption:
+        promise.keep()
+    else:
+        promise.withdraw(keeping.ENDED_OTHERWISE)
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """The steps of a job, with everything that they need; what goes on is said in its log."""
+
+    backend: Backend
+    run: Run
+    watch: Watch
+    logbook: Logbook
+    directory: Path
+
+    def make(self, start: Start, machines: ExitStack) -> tuple[JobStatus, Promise | None]:
+        """How the job ended. Its machine is gone, unless it was promised to the job's owner: then
+        it is left in `machines`."""
+        with ExitStack() as ours:
+            status, machine = self._do_job(start, ours)
+            promise = self._promise(machine) if machine else None
+            if promise:
+                machines.push(ours.pop_all())
+        return status, promise
+
+    def _do_job(self, start: Start, stack: ExitStack) -> tuple[JobStatus, Machine | None]:
+        """How it ended, and the machine if it is to be kept."""
+        machine = None
         try:
-            _do_steps(build, watch)
+            manifest = manifests.parse(self.run.manifest)
+            machine = self._start(start, stack, manifest)
+            self._do_steps(machine, manifest)
+            return JobStatus.SUCCESS, machine if manifest.shell else None
+        except BuildsError as error:
+            interruption = self.watch.interruption
+            if interruption:
+                self.logbook.say(f"\n{interruption.value}")
+                return ENDS_AS.get(interruption, JobStatus.FAILED), None
+            self.logbook.say(f"\n{error}")
+            # Of no other error it is known that the guest waits to be asked for something.
+            return JobStatus.FAILED, machine if isinstance(error, JobFailed) else None
+        # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
+        except Exception:
+            log.exception("job %d met an internal error", self.run.job_id)
+            self.logbook.say(
+                "\nAn internal error of the build host ended this job; its log has more."
+            )
+            return JobStatus.FAILED, None
+
+    def _start(self, start: Start, stack: ExitStack, manifest: Manifest) -> Machine:
+        run = self.run
+        self.logbook.say(f"Job {run.job_id} on {run.runner}: starting {run.image} ({run.arch}).")
+        wanted = Wanted(
+            config=self.backend.config,
+            image=run.image,
+            arch=run.arch,
+            manifest=manifest,
+            directory=self.directory,
+            logbook=self.logbook,
+            guard=self.watch.kills,
+        )
+        begun = time.monotonic()
+        machine = stack.enter_context(start(wanted))
+        self.logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
+        return machine
+
+    def _do_steps(self, machine: Machine, manifest: Manifest) -> None:
+        build = Build(
+            self.backend, self.run, manifest, machine.guest, machine.has_packages, self.logbook
+        )
+        try:
+            for step in STEPS:
+                self.watch.check()
+                step(build)
         except GuestLost as error:
-            if watch.interruption:
-                raise Interrupted(watch.interruption.value) from error
+            if self.watch.interruption:
+                raise Interrupted(self.watch.interruption.value) from error
             reason = str(error) or machine.explain_loss()
             raise GuestLost(f"The machine was lost: {reason}.") from error
 
-
-def _do_steps(build: Build, watch: Watch) -> None:
-    for step in STEPS:
-        watch.check()
-        step(build)
+    def _promise(self, machine: Machine) -> Promise | None:
+        if machine.freezable is None:
+            return None
+        return keeping.promise(self.backend, self.run, machine.freezable, self.logbook.say)

@@ -7,32 +7,40 @@ to one run and destroys it when that run gives it back or dies.
     keeper:  <work>/spare-<id>-<pid>/socket  ◀── connect ──  run
                     the guest's channel      ─── a file descriptor ──▶
                     why was it lost?         ◀── "?" ──
+                    what is it made of?      ◀── "=" ──
+                    freeze it into this      ◀── "*", a file descriptor ──
                     gone, with all its files ─── end of file ──▶
 
 The run makes it unlike any other before it is used, as with every clone.
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from buildsrht.config import Config
 from buildsrht.processes import die_with_parent
 from worker import vm
 from worker.directories import owned_directory
-from worker.errors import RunnerError
+from worker.errors import MonitorError, RunnerError
 from worker.guest import AgentGuest, Identity
+from worker.images import BuiltImage
 from worker.platforms import Platform, digest
+from worker.qemu import Hardware
 from worker.snapshots import Snapshot
-from worker.vm import Guard, Surroundings, Vm
+from worker.vm import Body, Guard, Surroundings, Vm
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +49,9 @@ LENT = "lent"
 WARM_UP_SECONDS = 20
 BORROW_SECONDS = 2
 RETURN_SECONDS = 10
+# Longer than its monitor takes at most.
+FREEZE_SECONDS = 180
+EXPLAIN, DESCRIBE, FREEZE = b"?", b"=", b"*"
 
 
 def spare_id(config: Config, snapshot: Snapshot) -> str:
@@ -106,8 +117,41 @@ def _lend(machine: Vm, borrower: socket.socket) -> None:
     machine.monitor.resume()
     with contextlib.suppress(ConnectionError):
         socket.send_fds(borrower, [b"!"], [machine.channel.fileno()])
-        while borrower.recv(1):
-            borrower.sendall(machine.explain_loss().encode() + b"\n")
+        while True:
+            question, descriptors, _, _ = socket.recv_fds(borrower, 1, 1)
+            if not question:
+                return
+            borrower.sendall(_answer(machine, question, descriptors).encode() + b"\n")
+
+
+def _answer(machine: Vm, question: bytes, descriptors: list[int]) -> str:
+    if question == DESCRIBE:
+        return json.dumps(_described(machine.body, machine.own_disk))
+    if question == FREEZE:
+        return _freeze(machine, descriptors[0])
+    return machine.explain_loss()
+
+
+def _described(body: Body, own_disk: Path) -> dict[str, Any]:
+    return {
+        "image": [body.image.name, body.image.arch, str(body.image.directory)],
+        "hardware": asdict(body.hardware),
+        "kernel": str(body.kernel) if body.kernel else None,
+        "disks": [str(disk) for disk in body.disks],
+        "names_memory": body.names_memory,
+        "own_disk": str(own_disk),
+    }
+
+
+def _freeze(machine: Vm, sink: int) -> str:
+    """How it went; nothing if all is well."""
+    try:
+        machine.freeze(sink)
+    except (RunnerError, subprocess.SubprocessError) as error:
+        return str(error).replace("\n", " ") or type(error).__name__
+    finally:
+        os.close(sink)
+    return ""
 
 
 @contextmanager
@@ -138,13 +182,50 @@ class Borrowed:
                 line.shutdown(how)
 
     def explain_loss(self) -> str:
+        return self._ask(EXPLAIN) or "its keeper was killed"
+
+    @property
+    def body(self) -> Body:
+        said = self._description
+        image, arch, directory = said["image"]
+        return Body(
+            image=BuiltImage(image, arch, Path(directory)),
+            hardware=Hardware(**said["hardware"]),
+            kernel=Path(said["kernel"]) if said["kernel"] else None,
+            disks=[Path(disk) for disk in said["disks"]],
+            names_memory=said["names_memory"],
+        )
+
+    @property
+    def own_disk(self) -> Path:
+        return Path(self._description["own_disk"])
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        answer = self._ask(DESCRIBE)
+        if not answer:
+            raise MonitorError("the keeper of the machine was killed")
+        return dict(json.loads(answer))
+
+    def freeze(self, sink: int) -> None:
+        """Stop the machine for good and write its memory and devices to the open descriptor, which
+        is for the caller to close. Raises MonitorError."""
+        answer = self._ask(FREEZE, [sink], seconds=FREEZE_SECONDS)
+        if answer != "":
+            raise MonitorError(answer or "the keeper of the machine was killed")
+
+    def _ask(
+        self, question: bytes, descriptors: Sequence[int] = (), seconds: float = RETURN_SECONDS
+    ) -> str | None:
+        """One line; None if there is no answer."""
         try:
-            self._keeper.settimeout(RETURN_SECONDS)
-            self._keeper.sendall(b"?")
+            self._keeper.settimeout(seconds)
+            socket.send_fds(self._keeper, [question], descriptors)
             with self._keeper.makefile() as answers:
-                return answers.readline().strip() or "its keeper was killed"
+                line = answers.readline()
+                return line.strip() if line.endswith("\n") else None
         except OSError:
-            return "its keeper was killed"
+            return None
 
     def await_end(self) -> None:
         """Return when nothing of it is left on this host, or after some seconds."""

@@ -65,20 +65,6 @@ class Build:
     logbook: Logbook
 
 
-def announce(build: Build) -> None:
-    """Say which parts of the manifest this version reads and does not act on."""
-    manifest = build.manifest
-    idle = [
-        key
-        for key, present in (
-            ("shell", manifest.shell),
-        )
-        if present
-    ]
-    if idle:
-        build.logbook.say(f"Not acted on by this version: {', '.join(idle)}.")
-
-
 def send_files(build: Build) -> None:
     """Each task's script, and what every one of them reads first."""
     files = [
@@ -168,7 +154,6 @@ def collect_artifacts(build: Build) -> None:
 
 
 STEPS: tuple[Callable[[Build], None], ...] = (
-    announce,
     send_files,
     send_secrets,
     send_token,

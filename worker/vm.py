@@ -185,9 +185,12 @@ class Vm:
     def freeze(self, sink: int) -> None:
         """Stop the machine for good and write its memory and devices to the open descriptor, which
         is for the caller to close. Raises MonitorError."""
-        self.monitor.save(sink, with_memory=True)
-        self._process.kill()
-        self._process.wait(END_SECONDS)
+        try:
+            self.monitor.save(sink, with_memory=True)
+        finally:
+            # Whoever reads what is written waits for the end of it.
+            self._process.kill()
+            self._process.wait(END_SECONDS)
 
     @property
     def ended_itself(self) -> bool:
@@ -337,7 +340,12 @@ def thaw(
         )
         vm = stack.enter_context(_started(body.image, body.hardware, files, around))
         with memory() as source:
-            vm.monitor.restore(source, with_memory=True)
+            try:
+                vm.monitor.restore(source, with_memory=True)
+            except MonitorError:
+                # Whoever writes waits for somebody to read.
+                vm.kill()
+                raise
         vm.guest.wake(time.monotonic() + RESTORE_SECONDS)
         yield vm
 

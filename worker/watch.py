@@ -99,6 +99,11 @@ class Watch:
             with self._lock:
                 self._kill = outer
 
+    def let_go(self) -> None:
+        """From now on no interruption ends a machine: the run is about to be over by itself."""
+        with self._lock:
+            self._kill = None
+
     def check(self) -> None:
         """Raise Interrupted if the run has been stopped."""
         if self.interruption:

@@ -24,6 +24,7 @@ START_SECONDS = 20
 
 class FakeMachine:
     has_packages = False
+    freezable = None
 
     def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, home: Path):
         self.guest = AgentGuest(channel)

@@ -293,11 +293,6 @@ def socket_of(backend) -> str:
     return backend.redis.connection_pool.connection_kwargs["path"]
 
 
-def test_keys_that_do_nothing_yet_are_named_in_the_setup_log(run_manifest):
-    outcome = run_manifest(shell=True)
-    assert "Not acted on by this version: shell." in outcome.setup_log
-
-
 # --- what ends a job from outside -----------------------------------------------------------------
 
 

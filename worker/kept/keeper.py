@@ -1,0 +1,153 @@
+"""The process in which a machine goes on while its owner looks into it.
+
+It thaws the machine, lets visitors in by a socket, and in the end freezes it again, or ends it for
+good. It depends on nobody who visits. If it is killed, so is the machine, and what was frozen
+before is still there: only what was done since is lost.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from buildsrht.backend import Backend
+from buildsrht.errors import OperatorError
+from buildsrht.services import kept as service
+from worker import vm
+from worker.directories import locked, owned_directory
+from worker.errors import TROUBLE, GuestLost, RunnerError
+from worker.kept import frozen, keeping
+from worker.kept.frozen import Freezable, Kept
+from worker.kept.hosting import Fate, Hosting, Terms
+from worker.kept.sessions import attending
+from worker.vm import Surroundings, Vm
+
+log = logging.getLogger(__name__)
+
+ATTEND_SECONDS = 30
+LOCK = "lock"
+# Why a keeper gave up, for whoever waits for it.
+TROUBLE_SAID = "trouble"
+TO_BE_FROZEN = (Fate.IDLE, Fate.OVERDUE, Fate.STOPPED)
+FOR_GOOD = (Fate.LEFT, Fate.SHUT_DOWN)
+
+
+class Thawed(Freezable, Protocol):
+    """What a keeper needs of a machine."""
+
+    @property
+    def ended_itself(self) -> bool: ...
+
+
+Thaw = Callable[[Backend, Kept, Path], AbstractContextManager[Thawed]]
+
+
+@contextmanager
+def thaw(backend: Backend, kept: Kept, directory: Path) -> Iterator[Vm]:
+    around = Surroundings(directory / "vm", backend.config.network.allow)
+    with vm.thaw(
+        kept.body,
+        lambda target: kept.write_disk(backend.keys, target),
+        lambda: kept.memory(backend.keys),
+        around,
+    ) as machine:
+        yield machine
+
+
+def keep(backend: Backend, job_id: int, thaw: Thaw = thaw) -> None:
+    """Have the machine of a job run for as long as somebody looks into it. Raises RunnerError or
+    OperatorError when that is not possible, and whoever waits is told."""
+    kept = frozen.find(backend.config, job_id)
+    if kept is None:
+        raise RunnerError(f"no machine of job {job_id} is kept here")
+    kept.own(os.getpid())
+    try:
+        fate = _run(backend, kept, thaw)
+    except (*TROUBLE, OperatorError) as error:
+        (kept.directory / TROUBLE_SAID).write_text(str(error) or type(error).__name__)
+        raise
+    finally:
+        kept.socket.unlink(missing_ok=True)
+        kept.disown()
+    log.info("the machine of job %d: %s", job_id, fate.value)
+
+
+def _run(backend: Backend, kept: Kept, thaw: Thaw) -> Fate:
+    row = service.find_machine(backend, kept.job_id)
+    if row is None or row.ended:
+        raise RunnerError(f"the machine of job {kept.job_id} is gone: {row and row.reason}")
+    kept.tidy()
+    directory = backend.config.worker.path / f"kept-{kept.job_id}-{os.getpid()}"
+    with owned_directory(directory), thaw(backend, kept, directory) as machine:
+        fate = asyncio.run(_host(backend, kept, machine))
+        # From here on it takes as long as it takes, which is not for ever.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        if fate in TO_BE_FROZEN and not kept.is_over:
+            _freeze_again(backend, kept, machine)
+        elif fate is Fate.LOST and machine.ended_itself:
+            fate = Fate.SHUT_DOWN
+    if fate in FOR_GOOD:
+        keeping.end(backend, kept, fate.value)
+    return fate
+
+
+def _freeze_again(backend: Backend, kept: Kept, machine: Thawed) -> None:
+    """What was frozen before stays, if this does not succeed."""
+    try:
+        if reason := frozen.shortage(backend.config, frozen.need_of(machine)):
+            raise RunnerError(reason)
+        kept.freeze(machine, backend.keys)
+    except (*TROUBLE, OperatorError) as error:
+        log.warning("the machine of job %d is as it was before: %s", kept.job_id, error)
+
+
+async def _host(backend: Backend, kept: Kept, machine: Thawed) -> Fate:
+    config = backend.config
+    terms = Terms(linger=config.ssh.linger, longest=config.worker.job_timeout)
+    async with attending(machine.guest, time.monotonic() + ATTEND_SECONDS) as sessions:
+        hosting = Hosting(sessions, terms, lambda: _close(config.ssh.path, kept, terms.linger))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, hosting.stop)
+        fate = await hosting.run(_listener(kept))
+        if fate in TO_BE_FROZEN:
+            try:
+                await sessions.quit()
+            except GuestLost:
+                return Fate.LOST
+        return fate
+
+
+def _listener(kept: Kept) -> socket.socket:
+    """Whoever finds the socket can connect."""
+    listener = socket.socket(socket.AF_UNIX)
+    new = kept.socket.with_name(f".{kept.socket.name}")
+    new.unlink(missing_ok=True)
+    with _short_path(kept.directory) as path:
+        listener.bind(f"{path}/{new.name}")
+    listener.listen()
+    new.rename(kept.socket)
+    return listener
+
+
+@contextmanager
+def _short_path(directory: Path) -> Iterator[str]:
+    """A name of the directory that fits into a socket's address, however deep it is."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _close(home: Path, kept: Kept, linger: float) -> bool:
+    """Whether the door is shut now; not if somebody was shown to it a moment ago."""
+    with locked(home / LOCK):
+        if time.time() < kept.socket.stat().st_mtime + linger:
+            return False
+        kept.socket.unlink()
+        return True
