@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # -P: a directory named like one of our packages, where we happen to be started, is not ours.
 PYTHON = (sys.executable, "-P")
-SERVICES = ("web", "worker", "janitor", "courier")
+SERVICES = ("web", "worker", "janitor", "courier", "gateway")
 VARIABLES = ("BUILDSRHT_CONFIG", "VAR", "PORT")
 
 

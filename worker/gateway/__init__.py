@@ -6,5 +6,6 @@
     tail.py       a job's logs, to their end
     visit.py      a session inside a kept machine, through the process that keeps it
 
-It knows no machine: whoever keeps one is asked for a socket, and speaks the frames of visit.py.
+It knows no machine: whoever keeps one is asked for a socket, and speaks the frames of
+worker/kept/hosting.py.
 """

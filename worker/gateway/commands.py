@@ -15,7 +15,7 @@ import click
 
 from buildsrht.errors import BadInput, BuildsError, FieldError, Forbidden, Gone
 from buildsrht.models import Job, JobStatus, KeptMachine, User
-from buildsrht.services import jobs
+from buildsrht.services import jobs, kept
 from worker.gateway.service import Service, Visitor
 from worker.gateway.session import END_OF_INPUT, INPUT, Ending, Request, Session
 from worker.gateway.tail import AWAY, LogTail, Look
@@ -115,9 +115,12 @@ async def connect(
         job = await service.ask(_require_own_job, service, job_id, visitor.user)
         if not job.status.is_final:
             await _follow(service, visitor, session, job_id, error=True)
-        await service.ask(_require_machine, service, job_id, visitor.user)
+        machine = await service.ask(_require_machine, service, job_id)
         if session.terminal:
-            await session.say(f"Waking the machine of job {job_id} ...")
+            until = f"{machine.expires:%Y-%m-%d %H:%M} UTC"
+            await session.say(
+                f"Waking the machine of job {job_id}, which is kept until {until} ..."
+            )
         keeper = await service.wake(job_id)
         return await visit(session, keeper, argv)
     except BuildsError as error:
@@ -136,13 +139,12 @@ def _require_own_job(service: Service, job_id: int, user: User) -> Job:
         return job
 
 
-def _require_machine(service: Service, job_id: int, user: User) -> KeptMachine:
-    with service.backend.transaction() as session:
-        machine = session.query(KeptMachine).filter_by(job_id=job_id).one_or_none()
-        if machine is None:
-            raise Gone(f"job {job_id} is over, and its machine was not kept")
-        if machine.ended:
-            raise Gone(f"the machine of job {job_id} is gone: {machine.reason}")
+def _require_machine(service: Service, job_id: int) -> KeptMachine:
+    machine = kept.find_machine(service.backend, job_id)
+    if machine is None:
+        raise Gone(f"job {job_id} is over, and its machine was not kept")
+    if machine.ended:
+        raise Gone(f"the machine of job {job_id} is gone: {machine.reason}")
     if machine.runner != service.backend.config.worker.name:
         raise Gone(
             f"the machine of job {job_id} is on the build host {machine.runner}: "

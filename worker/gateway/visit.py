@@ -1,16 +1,8 @@
 """A session inside a kept machine, by way of the process that keeps it.
 
-That process listens on a socket of this host; each session is a connection of its own. Frames go
-both ways: a byte that says what it is, four bytes length (big endian), and that many bytes.
-
-    to the keeper      O  {argv, user, env, terminal}, once: what to run; argv null is a login
-                          shell, terminal is null or {term, columns, rows}
-                       I  bytes for its standard input          F  the end of those
-                       Z  {columns, rows}                       S  {signal}
-    from the keeper    D  bytes of its standard output          X  of its standard error
-                       E  {status} or {error}: how it ended
-
-A connection that ends without E means that the machine is gone. Whoever hangs up ends the session.
+That process listens on a socket of this host; each session is a connection of its own, in the
+frames of worker/kept/hosting.py. A connection that ends without E means that the machine is gone.
+Whoever hangs up ends the session.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A keeper whose machine is a directory of this host.
 
-It speaks the frames of worker/gateway/visit.py, and runs what it is asked for here, with a real
+It speaks the frames of worker/kept/hosting.py, and runs what it is asked for here, with a real
 terminal if there shall be one.
 """
 

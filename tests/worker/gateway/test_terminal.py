@@ -1,5 +1,7 @@
 """A terminal: its kind and size, what is typed, and how it is left."""
 
+import re
+
 import pytest
 
 
@@ -7,12 +9,15 @@ def test_a_shell_has_a_terminal_of_the_kind_and_size_of_the_client(ssh, kept_job
     monkeypatch.setenv("TERM", "xterm-256color")
 
     with ssh.screen("connect", str(kept_job.id)) as screen:
-        screen.wait_for(b"$ ")
+        told = screen.wait_for(b"$ ")
         screen.type(b"tty; stty size; echo $TERM\n")
         shown = screen.wait_for(b"xterm-256color\r\n")
         screen.type(b"exit 5\n")
 
         assert screen.end() == 5
+    assert re.search(
+        rb"^Waking the machine of job 1, which is kept until \d.* UTC \.\.\.\r\n", told
+    )
     assert b"/dev/pts/" in shown
     assert b"\r\n24 80\r\n" in shown
 
