@@ -19,7 +19,9 @@ SPECIAL_IN_DOUBLE_QUOTES = re.compile(rb'["$`\\]')
 CONTROL = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "E"}
 
 ARMOR = re.compile(rb"-----(BEGIN|END) [^-]+-----")
-# An address, `https://...`, and the padding of base64 only look like it.
+# In ~/.netrc, and in addresses.
+PASSWORD = re.compile(rb"(?:^|\s)password\s+(\S+)|://[^\s/:@]*:([^\s/@]+)@")
+# An address, `https://...`, and the padding of base64 only look like one.
 ASSIGNMENT = re.compile(rb"(?:export\s+)?[\"']?[^\s\"'=:]+[\"']?\s*[=:](?!//|=)(.*)")
 
 
@@ -54,8 +56,9 @@ def _lines(value: bytes, *, armored: bool = True) -> Iterator[bytes]:
 
 
 def _assigned(value: bytes) -> Iterator[bytes]:
-    """What its lines assign, as in `KEY=value` or `key: "value"`."""
+    """What its lines assign, as in `KEY=value` or `key: "value"`, and passwords in them."""
     for line in _lines(value, armored=False):
+        yield from (each[1] or each[2] for each in PASSWORD.finditer(line))
         while match := ASSIGNMENT.fullmatch(line):
             line = _unquoted(match[1].strip().rstrip(b",;"))
             if line:

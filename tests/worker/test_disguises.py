@@ -63,6 +63,20 @@ def test_what_a_line_assigns_is_hidden_by_itself(line):
     assert is_hidden(line.strip(), f"first line\n{line}\n")
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "machine example.org login ann password swordfish",
+        "machine example.org password swordfish login ann",
+        "https://ann:swordfish@example.org/",
+        "DATABASE=postgres://ann:swordfish@example.org/db?password=none",
+    ],
+)
+def test_a_password_in_a_line_is_hidden_by_itself(line):
+    assert is_hidden("swordfish", line)
+    assert not is_hidden("example.org", line)
+
+
 def test_an_address_is_no_assignment():
     assert is_hidden("//example.org/path", "https://example.org/path") is False
     assert is_hidden("https://u:p@example.org", "URL=https://u:p@example.org")
