@@ -18,7 +18,8 @@ SHELL_SPECIAL = re.compile(rb"[^A-Za-z0-9_@%+=:,./\x80-\xff-]")
 SPECIAL_IN_DOUBLE_QUOTES = re.compile(rb'["$`\\]')
 CONTROL = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 27: "E"}
 
-ARMOR = re.compile(rb"-----(BEGIN|END) [^-]+-----")
+ARMOR = re.compile(rb"-----(BEGIN|END) [A-Z0-9 ]+-----")
+ARMOR_HEADER = re.compile(rb"(Version|Comment|MessageID|Hash|Charset|Proc-Type|DEK-Info): .*")
 # In ~/.netrc, and in addresses.
 PASSWORD = re.compile(rb"(?:^|\s)password\s+(\S+)|://[^\s/:@]*:([^\s/@]+)@")
 # An address, `https://...`, and the padding of base64 only look like one.
@@ -51,7 +52,7 @@ def _lines(value: bytes, *, armored: bool = True) -> Iterator[bytes]:
     for line in map(bytes.strip, value.splitlines()):
         if match := ARMOR.fullmatch(line):
             in_armor = match[1] == b"BEGIN"
-        elif line and (not in_armor or (armored and b": " not in line)):
+        elif line and not (in_armor and (not armored or ARMOR_HEADER.fullmatch(line))):
             yield line
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from worker.disguises import MINIMUM, disguises
@@ -108,8 +108,8 @@ def test_it_does_not_matter_how_a_stream_is_cut(hidden, text, places):
 @settings(max_examples=150, deadline=None)
 def test_nothing_that_is_hidden_is_left_in_any_encoding(value, order, places):
     value = value.strip()
-    if len(value) < MINIMUM:
-        return
+    # The first line of armor is no secret.
+    assume(len(value) >= MINIMUM and not value.startswith(b"-----BEGIN ") and b"<->" not in value)
     forms = [
         value,
         base64.b64encode(value),
@@ -121,7 +121,7 @@ def test_nothing_that_is_hidden_is_left_in_any_encoding(value, order, places):
         quote_plus(value).encode(),
         json.dumps(value.decode(errors="replace"))[1:-1].encode(),
     ]
-    text = b" - ".join(forms[each] for each in order)
+    text = b"<->".join(forms[each] for each in order)
 
     left = mask(disguises(value), *cut(text, places))
 
