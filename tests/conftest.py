@@ -86,12 +86,17 @@ def config(servers: Config, tmp_path: Path) -> Config:
     )
 
 
-@pytest.fixture
-def backend(connected: Backend, config: Config) -> Backend:
-    """A backend with nothing in it."""
+def clean(connected: Backend) -> None:
+    """Leave nothing in the database and in Redis."""
     with connected.transaction() as session:
         session.execute(text(_EMPTY))
     connected.redis.flushdb()
+
+
+@pytest.fixture
+def backend(connected: Backend, config: Config) -> Backend:
+    """A backend with nothing in it."""
+    clean(connected)
     storage = Storage(config.storage.path)
     return replace(connected, config=config, storage=storage, logs=Logs(connected.redis, storage))
 
