@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_ssh_private_key
+from pysequoia import Cert
 from pysequoia.packet import PacketPile, Tag
 
 # Of a file, and more than any ssh key has.
@@ -44,6 +45,9 @@ def read_pgp_key(data: bytes) -> bytes:
     protected by a passphrase will do: gpg can be given that in a file."""
     _within(data, MOST_PGP_BYTES)
     try:
+        # This takes nothing but keys. What follows would unpack anything that is compressed first,
+        # and a few thousand bytes may become all of the memory.
+        Cert.split_bytes(data)
         has_private_key = any(packet.tag == Tag.SecretKey for packet in PacketPile.from_bytes(data))
     # What pysequoia raises for anything that it cannot parse.
     except RuntimeError:

@@ -1,6 +1,8 @@
 """What is accepted as a key or a file, and in what form it is kept."""
 
+import resource
 import subprocess
+import zlib
 
 import asyncssh
 import pytest
@@ -99,6 +101,28 @@ def test_a_public_pgp_key_alone_is_refused():
 def test_what_is_no_pgp_key_is_refused(data):
     with pytest.raises(ValueError, match="is not a PGP key, or a damaged one"):
         read_pgp_key(data)
+
+
+def packet(tag, body):
+    return bytes([0xC0 | tag, 0xFF]) + len(body).to_bytes(4) + body
+
+
+def packed(body):
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return packet(8, b"\x01" + compressor.compress(body) + compressor.flush())
+
+
+@pytest.mark.parametrize("key", [b"", bytes(PGP)], ids=["alone", "behind a key"])
+def test_what_would_unpack_to_gigabytes_is_refused_unpacked(key):
+    literal = packet(11, b"b\0\0\0\0\0" + bytes(50_000_000))
+    bomb = key + packed(packed(literal))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    with pytest.raises(ValueError, match="is not a PGP key, or a damaged one"):
+        read_pgp_key(bomb)
+
+    assert len(bomb) < MOST_PGP_BYTES
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 10_000
 
 
 @pytest.mark.parametrize(
