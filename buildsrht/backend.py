@@ -98,6 +98,9 @@ def open_backend(config: Config) -> Backend:
     engine = create_engine(
         config.database.url,
         pool_size=config.web.threads,
+        # An error's text goes into logs and, with RQ, into Redis: no address of a user's receiver,
+        # no hash of a token.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
             "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=30s",

@@ -2,7 +2,7 @@
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 
 from buildsrht.backend import open_backend
 
@@ -45,3 +45,9 @@ def test_a_connection_that_broke_in_use_is_not_used_again(backend, mortal):
         session.execute(text("SELECT pg_terminate_backend(pg_backend_pid(), 0)"))
 
     assert process_of(mortal) != broken
+
+
+def test_an_error_does_not_quote_what_was_to_be_stored(backend):
+    with pytest.raises(DataError) as error, backend.transaction() as session:
+        session.execute(text("SELECT 1 / 0 WHERE :url <> ''"), {"url": "https://ada:swordfish@x/"})
+    assert "swordfish" not in str(error.value)
