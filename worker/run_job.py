@@ -45,6 +45,10 @@ ENDS_AS = {
     Interruption.CANCELLED: JobStatus.CANCELLED,
     Interruption.TIMEOUT: JobStatus.TIMEOUT,
 }
+NOT_ITS_OWN = (
+    "\nNo machine is kept, as that was not the job's own;"
+    " with `layers: false` in the manifest it would be."
+)
 
 
 class Machine(Protocol):
@@ -156,7 +160,11 @@ class _Attempt:
                 return ENDS_AS.get(interruption, JobStatus.FAILED), None
             self.logbook.say(f"\n{error}")
             # Of no other error it is known that the guest waits to be asked for something.
-            return JobStatus.FAILED, machine if isinstance(error, JobFailed) else None
+            if not isinstance(error, JobFailed):
+                return JobStatus.FAILED, None
+            if machine is None:
+                self.logbook.say(NOT_ITS_OWN)
+            return JobStatus.FAILED, machine
         # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
         except Exception:
             log.exception("job %d met an internal error", self.run.job_id)

@@ -39,6 +39,8 @@ def fake_accounts(home):
 
 def main():
     descriptor, home, commands = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    # As the real one, which opens its port itself.
+    os.set_inheritable(descriptor, False)
     agent = load_agent()
     agent.pwd = fake_accounts(home)
     execute = os.execvpe

@@ -11,7 +11,7 @@ from buildsrht.keys import Keys
 from buildsrht.services import kept as service
 from worker.directories import is_in_use
 from worker.errors import RunnerError
-from worker.kept import frozen
+from worker.kept import frozen, keeping
 from worker.kept.frozen import Kept
 
 log = logging.getLogger(__name__)
@@ -23,22 +23,21 @@ TIME_OVER = "its time was over"
 
 def clear(backend: Backend) -> None:
     """Make rows and directories agree, and end what is over."""
-    alive = set()
     # Rows first: a directory is made before its row, and goes after the row has ended.
-    for row in service.list_machines(backend, backend.config.worker.name):
-        reason = _why_gone(frozen.find(backend.config, row.job_id))
-        if reason is None:
-            alive.add(row.job_id)
-        elif service.end_machine(backend, row.job_id, reason):
-            log.warning("the machine of job %d is no longer kept: %s", row.job_id, reason)
+    alive = {row.job_id for row in service.list_machines(backend, backend.config.worker.name)}
+    if not alive and not backend.config.ssh.path.exists():
+        return
+    # Read anew: new ones may be added at any time.
+    keys = Keys(backend.config.keys.path)
+    for job_id in alive:
+        with frozen.door(backend.config):
+            if reason := _why_gone(frozen.find(backend.config, job_id)):
+                keeping.end(backend, Kept.of(backend.config, job_id), reason)
+                log.warning("the machine of job %d is no longer kept: %s", job_id, reason)
     for kept in frozen.all_kept(backend.config):
-        if _is_in_use(kept):
-            continue
-        if kept.job_id in alive:
-            kept.tidy()
-        else:
-            kept.remove()
-    _reseal(backend)
+        with frozen.door(backend.config):
+            if not _is_in_use(kept):
+                _care_for(backend, kept, keys)
 
 
 def _why_gone(kept: Kept | None) -> str | None:
@@ -59,11 +58,12 @@ def _is_in_use(kept: Kept) -> bool:
     return kept.is_owned or (kept.state is None and is_in_use(kept.directory))
 
 
-def _reseal(backend: Backend) -> None:
-    """So that the service's old keys may be dropped soon after a new one was added."""
-    # Read anew: these may be added at any time.
-    keys = Keys(backend.config.keys.path)
-    for kept in frozen.all_kept(backend.config):
-        with suppress(FileNotFoundError, OperatorError):
-            if not _is_in_use(kept):
-                kept.reseal_key(keys)
+def _care_for(backend: Backend, kept: Kept, keys: Keys) -> None:
+    row = service.find_machine(backend, kept.job_id)
+    if row is None or row.ended:
+        kept.remove()
+        return
+    kept.tidy()
+    # So that the service's old keys may be dropped soon after a new one was added.
+    with suppress(FileNotFoundError, OperatorError):
+        kept.reseal_key(keys)

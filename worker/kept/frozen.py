@@ -30,7 +30,7 @@ from typing import Any, BinaryIO, Protocol
 
 from buildsrht.config import Config
 from buildsrht.keys import Keys
-from worker.directories import OWNER, make_owned
+from worker.directories import OWNER, locked, make_owned
 from worker.disk_space import free_bytes
 from worker.errors import RunnerError
 from worker.guest import AgentGuest
@@ -46,6 +46,7 @@ MEMORY, DISK = "memory", "disk"
 MADE = "made.json"
 KEY = "key"
 SOCKET = "socket"
+DOOR = "door"
 STATE = re.compile(r"frozen-(\d+)")
 MAKING = "making-"
 MIB = 2**20
@@ -72,6 +73,10 @@ class Kept:
 
     job_id: int
     directory: Path
+
+    @classmethod
+    def of(cls, config: Config, job_id: int) -> "Kept":
+        return cls(job_id, config.ssh.path / str(job_id))
 
     # --- what there is ------------------------------------------------------------------------
 
@@ -217,10 +222,19 @@ class Kept:
             _write_key(path, keys, self.job_id, self.open_key(keys))
 
 
+@contextmanager
+def door(config: Config) -> Iterator[None]:
+    """Only one process of this host at a time is in such a block: whoever wants a machine to run,
+    or to be gone, while nobody owns it."""
+    config.ssh.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(config.ssh.path / DOOR):
+        yield
+
+
 def find(config: Config, job_id: int) -> Kept | None:
     """The machine of a job, if one is or is being kept on this host."""
-    directory = config.ssh.path / str(job_id)
-    return Kept(job_id, directory) if directory.is_dir() else None
+    kept = Kept.of(config, job_id)
+    return kept if kept.directory.is_dir() else None
 
 
 def all_kept(config: Config) -> list[Kept]:
@@ -249,9 +263,10 @@ def need_of(machine: Freezable) -> int:
 def prepare(config: Config, keys: Keys, job_id: int, body: Body, expires: datetime) -> Kept:
     """A directory of ours for this machine, with everything but the machine itself. Raises
     OperatorError, or OSError; then nothing is left."""
-    kept = Kept(job_id, config.ssh.path / str(job_id))
+    kept = Kept.of(config, job_id)
     make_owned(kept.directory)
     try:
+        kept.directory.chmod(0o700)
         _write_key(kept.directory / KEY, keys, job_id, vault.new_key())
         _share_image(body, kept.directory / "image")
         names = [f"disk-{number}.qcow2" for number in range(1, len(body.disks) + 1)]

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 from buildsrht.backend import Backend
+from buildsrht.config import Config
 from buildsrht.errors import OperatorError
 from buildsrht.services import kept as service
 from worker import vm
-from worker.directories import locked, owned_directory
+from worker.directories import owned_directory
 from worker.errors import TROUBLE, GuestLost, RunnerError
 from worker.kept import frozen, keeping
 from worker.kept.frozen import Freezable, Kept
@@ -31,7 +32,6 @@ from worker.vm import Surroundings, Vm
 log = logging.getLogger(__name__)
 
 ATTEND_SECONDS = 30
-LOCK = "lock"
 # Why a keeper gave up, for whoever waits for it.
 TROUBLE_SAID = "trouble"
 TO_BE_FROZEN = (Fate.IDLE, Fate.OVERDUE, Fate.STOPPED)
@@ -111,7 +111,7 @@ async def _host(backend: Backend, kept: Kept, machine: Thawed) -> Fate:
     config = backend.config
     terms = Terms(linger=config.ssh.linger, longest=config.worker.job_timeout)
     async with attending(machine.guest, time.monotonic() + ATTEND_SECONDS) as sessions:
-        hosting = Hosting(sessions, terms, lambda: _close(config.ssh.path, kept, terms.linger))
+        hosting = Hosting(sessions, terms, lambda: _close(config, kept))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, hosting.stop)
         fate = await hosting.run(_listener(kept))
         if fate in TO_BE_FROZEN:
@@ -144,10 +144,10 @@ def _short_path(directory: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def _close(home: Path, kept: Kept, linger: float) -> bool:
-    """Whether the door is shut now; not if somebody was shown to it a moment ago."""
-    with locked(home / LOCK):
-        if time.time() < kept.socket.stat().st_mtime + linger:
+def _close(config: Config, kept: Kept) -> bool:
+    """Whether nobody finds the way in any more; not if somebody was shown it a moment ago."""
+    with frozen.door(config):
+        if time.time() < kept.socket.stat().st_mtime + config.ssh.linger:
             return False
         kept.socket.unlink()
         return True

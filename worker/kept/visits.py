@@ -16,11 +16,11 @@ from pathlib import Path
 
 from buildsrht import processes
 from buildsrht.config import Config
-from worker.directories import OWNER, locked
+from worker.directories import OWNER
 from worker.errors import RunnerError
 from worker.kept import frozen
 from worker.kept.frozen import Kept
-from worker.kept.keeper import LOCK, TROUBLE_SAID
+from worker.kept.keeper import TROUBLE_SAID
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def open_machine(config: Config, job_id: int) -> Path:
     deadline = time.monotonic() + OPEN_SECONDS
     is_started = False
     while time.monotonic() < deadline:
-        with locked(config.ssh.path / LOCK):
+        with frozen.door(config):
             kept = _require(config, job_id)
             if not kept.is_owned:
                 if is_started:

@@ -18,6 +18,7 @@ from tests.worker.outcome import assert_nothing_is_left, outcome_of
 from worker.errors import MonitorError
 from worker.kept import frozen, keeping, vault
 from worker.kept.keeping import connect_command
+from worker.packages import JobFailed
 from worker.run_job import perform
 
 CONNECT = "connect {}\n"
@@ -104,6 +105,19 @@ def test_a_job_that_runs_into_its_time_limit_keeps_nothing(run, backend):
     short = replace(backend, config=replace(backend.config, worker=worker))
     outcome, kept = run("sleep 60", backend=short, shell=True)
     assert outcome.status == JobStatus.TIMEOUT
+    assert kept is None
+
+
+def test_a_failure_in_another_machine_than_its_own_keeps_nothing_and_says_how_it_would(run):
+    @contextmanager
+    def boot(wanted):
+        raise JobFailed("packages: exit status 100")
+        yield
+
+    outcome, kept = run(boot=boot)
+    assert "packages: exit status 100\n\nNo machine is kept, as that was not the job's own" in (
+        outcome.setup_log
+    )
     assert kept is None
 
 

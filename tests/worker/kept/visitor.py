@@ -3,6 +3,8 @@
 import json
 import socket
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,10 @@ class Visitor:
             self.ending = json.loads(data)
         return kind != b"E"
 
+    def break_off(self) -> None:
+        """Hang up while another thread still sends."""
+        self._line.shutdown(socket.SHUT_RDWR)
+
     def hang_up(self) -> None:
         self._answers.close()
         self._line.close()
@@ -78,3 +84,10 @@ def said(path: Path, script: str, **options: Any) -> bytes:
     with Visitor(path, script, **options) as visitor:
         assert visitor.end() == {"status": 0}, visitor.err
         return visitor.out
+
+
+def wait_until(condition: Callable[[], object], seconds: float = ANSWER_SECONDS) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
