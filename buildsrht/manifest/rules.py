@@ -32,6 +32,11 @@ from buildsrht.manifest.value import (
     string_of,
 )
 
+# More than anybody has a use for; fewer than would keep a build host or a mail server busy.
+MOST_SECRETS = 64
+MOST_TRIGGERS = 16
+MOST_ADDRESSES = 16
+
 _GRANT = re.compile(r"([a-z0-9][a-z0-9.-]*)/([A-Z][A-Z0-9_]*)(?::(RO|RW))?")
 
 
@@ -53,7 +58,7 @@ def _note_missing_tasks(root: Value, shell: bool) -> None:
 
 def read_triggers(root: Value) -> tuple[Trigger, ...]:
     """Read a list of triggers that is in no manifest, or raise Refused when anything is wrong."""
-    triggers = list_of(_trigger)(root)
+    triggers = _triggers(root)
     root.report.insist_on_none()
     return triggers
 
@@ -119,6 +124,14 @@ def _header(text: str) -> str:
     return line(text, longest=998)  # RFC 5322, section 2.1.1
 
 
+def _addresses(text: str) -> str:
+    _header(text)
+    # Each has one. To take them apart would take long if the text is hostile.
+    if text.count("@") > MOST_ADDRESSES:
+        raise ValueError(f"may name {MOST_ADDRESSES} addresses at most")
+    return text
+
+
 def _webhook_url(text: str) -> str:
     split_url(word(text, longest=LONGEST_URL), ("https", "http"))
     return text
@@ -172,8 +185,8 @@ _TRIGGER = Keys(
 
 _ACTIONS = {
     "email": Keys(
-        required={"to": string_of(_header)},
-        optional={"cc": string_of(_header), "in_reply_to": string_of(_header)},
+        required={"to": string_of(_addresses)},
+        optional={"cc": string_of(_addresses), "in_reply_to": string_of(_header)},
     ),
     "webhook": Keys(required={"url": string_of(_webhook_url)}),
 }
@@ -185,6 +198,8 @@ _SUBMITTER = Keys(
     },
 )
 
+_triggers = list_of(_trigger, limit=MOST_TRIGGERS)
+
 _MANIFEST = Keys(
     required={"image": string_of(_image)},
     optional={
@@ -193,13 +208,13 @@ _MANIFEST = Keys(
         "repositories": map_of(string_of(_name), string_of(_repository)),
         "sources": list_of(string_of(parse_source), unique=Unique("directory", clone_path)),
         "environment": map_of(string_of(_variable_name), _variable),
-        "secrets": list_of(string_of(_secret)),
+        "secrets": list_of(string_of(_secret), limit=MOST_SECRETS),
         "oauth": string_of(_oauth),
         "layers": Value.boolean,
         "shell": Value.boolean,
         "artifacts": list_of(string_of(_artifact), limit=8, unique=Unique("name", basename)),
         "tasks": list_of(_task, limit=256, unique=Unique("name", attrgetter("name"))),
-        "triggers": list_of(_trigger),
+        "triggers": _triggers,
         "submitter": map_of(string_of(_name), _submitter),
     },
 )

@@ -401,6 +401,29 @@ def test_a_trigger_says_what_to_do_when_and_whom_to_tell(trigger, problems):
     assert [problem.partition(" (line 3,")[0] for problem in found] == problems
 
 
+def test_a_job_tells_sixteen_receivers_of_sixteen_people_each_at_most():
+    people = ",".join(["Ann <a@example.org>"] * 16)
+    trigger = f"&t {{action: email, condition: always, to: '{people}', cc: '{people}'}}"
+    assert len(parse(minimal(f"triggers: [{trigger}{', *t' * 15}]")).triggers) == 16
+
+    assert problems_of(minimal(f"triggers: [{trigger}{', *t' * 16}]")) == [
+        "triggers: has 17 items, may have 16 (line 3, column 11)"
+    ]
+    trigger = f"{{action: email, condition: always, to: '{people}, b@x', cc: '{people}, b@x'}}"
+    found = problems_of(minimal(f"triggers: [{trigger}]"))
+    assert [problem.partition(" (")[0] for problem in found] == [
+        "triggers[0].to: may name 16 addresses at most",
+        "triggers[0].cc: may name 16 addresses at most",
+    ]
+
+
+def test_a_job_is_given_sixty_four_secrets_at_most():
+    assert len(parse(minimal(f"secrets: [&s abc{', *s' * 63}]")).secrets) == 64
+    assert problems_of(minimal(f"secrets: [&s abc{', *s' * 64}]")) == [
+        "secrets: has 65 items, may have 64 (line 3, column 10)"
+    ]
+
+
 @pytest.mark.parametrize("header", ["to", "cc", "in_reply_to"])
 @pytest.mark.parametrize("break_", ["\\n", "\\r", "\\r\\n", "\\u2028"])
 def test_an_email_header_cannot_smuggle_in_another(header, break_):

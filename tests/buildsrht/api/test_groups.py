@@ -122,7 +122,8 @@ BAD_FIELDS = [
     ("triggers", [{**TRIGGER, "unknown": [[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]}]),
     ("triggers", [{"action": "email", "condition": "always"}]),
     ("triggers", [{"action": "webhook", "condition": "always", "url": "ftp://example.org"}]),
-    ("triggers", [TRIGGER] * 1000),
+    ("triggers", [TRIGGER] * 17),
+    ("triggers", [{**TRIGGER, "to": "a@example.org," * 17}]),
 ]
 
 
