@@ -9,7 +9,6 @@ import hashlib
 import logging
 import shutil
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +42,7 @@ LONGEST_RETRY_SECONDS = 3600
 # A forge may say that a ref has moved before all of its servers know. After that, it has moved on.
 MOVED_ATTEMPTS = 4
 SHELL_NOTICE = "`shell: true` was removed: nobody waits for a machine that a push started."
+TRIGGERS_NOTICE = "`triggers` were removed: strangers choose nobody who is told."
 
 
 @dataclass
@@ -73,19 +73,20 @@ def perform(backend: Backend, push_id: int) -> None:
         outcome = _build(backend, push)
     except FetchRefused as refused:
         hook_service.finish_push(backend, push, PushStatus.FAILED, str(refused))
-    except Moved as moved:
-        if push.attempts >= MOVED_ATTEMPTS or not _retry(backend, push, moved):
-            hook_service.finish_push(backend, push, PushStatus.IGNORED, str(moved))
     except FetchFailed as failed:
-        if not _retry(backend, push, failed):
-            hook_service.finish_push(backend, push, PushStatus.FAILED, str(failed))
+        _retry(backend, push, str(failed))
+    except OSError as error:
+        # The disk is full, say: that is for the operator to mend, and may have been by then.
+        log.exception("push %d will be tried again", push.id)
+        _retry(backend, push, f"this host: {error.strerror}")
     else:
         hook_service.finish_push(backend, push, outcome.status, outcome.reason)
 
 
-def _retry(backend: Backend, push: Push, error: FetchFailed) -> bool:
+def _retry(backend: Backend, push: Push, reason: str) -> None:
     seconds = min(FIRST_RETRY_SECONDS * 2 ** (push.attempts - 1), LONGEST_RETRY_SECONDS)
-    return hook_service.retry_push(backend, push, str(error), seconds)
+    if not hook_service.retry_push(backend, push, reason, seconds):
+        hook_service.finish_push(backend, push, PushStatus.FAILED, reason)
 
 
 def _build(backend: Backend, push: Push) -> _Outcome:
@@ -97,10 +98,27 @@ def _build(backend: Backend, push: Push) -> _Outcome:
     deadline = time.monotonic() + PUSH_SECONDS
     outcome = _Outcome()
     with fetching.repository(home / str(push.id), size, deadline) as repository:
-        for update in event.updates:
-            commit = repository.commit(_fetch(repository, remote, push.hook.forge, update))
-            _build_commit(backend, push, event, update.ref, commit, repository, outcome)
+        for ref, commit in _commits(push, event, remote, repository, outcome):
+            _build_commit(backend, push, event, ref, commit, repository, outcome)
     return outcome
+
+
+def _commits(
+    push: Push, event: Event, remote: Remote, repository: Repository, outcome: _Outcome
+) -> list[tuple[str, Commit]]:
+    """All of them before any is built, so that it is the same four jobs if one has to be waited
+    for. One that does not come keeps no other from being built."""
+    found = []
+    for update in event.updates:
+        try:
+            commit = _fetch(repository, remote, push.hook.forge, update)
+        except Moved as moved:
+            if push.attempts < MOVED_ATTEMPTS:
+                raise
+            outcome.remarks.append(str(moved))
+        else:
+            found.append((update.ref, repository.commit(commit)))
+    return found
 
 
 def _clear_leftovers(backend: Backend, home: Path) -> None:
@@ -193,18 +211,26 @@ def _submission(
 ) -> Submission:
     hook = push.hook
     text = editing.edit(
-        plan.text, plan.manifest, _clone(hook, event, commit), rules.variables(hook, event, ref)
+        plan.text,
+        plan.manifest,
+        _clone(hook, event, commit),
+        rules.variables(hook, event, ref),
+        keep_triggers=event.is_trusted,
     )
-    notices: Sequence[str] = [SHELL_NOTICE] if plan.manifest.shell else []
     digest = hashlib.sha256(f"{ref}\0{path}".encode()).hexdigest()[:32]
     return Submission(
         job_service.read_manifest(backend.catalogue, text),
-        note=job_service.check_note(rules.note(hook, event, commit, list(notices))),
+        note=job_service.check_note(rules.note(hook, event, commit, _notices(event, plan))),
         tags=job_service.check_tags(rules.tags(hook, event, ref, path)),
         secrets=event.is_trusted,
         visibility=hook.visibility,
         idempotency_key=hook_service.job_key(push, digest),
     )
+
+
+def _notices(event: Event, plan: BuildPlan) -> list[str]:
+    told = [SHELL_NOTICE] if plan.manifest.shell else []
+    return told if event.is_trusted or not plan.manifest.triggers else [*told, TRIGGERS_NOTICE]
 
 
 def _clone(hook: Hook, event: Event, commit: Commit) -> editing.Clone:

@@ -43,14 +43,26 @@ class Clone:
         return new if parse_source(new).directory == directory else f"{directory}::{new}"
 
 
-def edit(text: str, manifest: Manifest, clone: Clone, variables: Mapping[str, str]) -> str:
-    """The manifest with `clone` among its sources, `variables` set, and no shell afterwards."""
+def edit(
+    text: str,
+    manifest: Manifest,
+    clone: Clone,
+    variables: Mapping[str, str],
+    *,
+    keep_triggers: bool = True,
+) -> str:
+    """The manifest with `clone` among its sources, `variables` set, and no shell afterwards.
+
+    Triggers send mail and requests to whomever they name, so they are for those who are known.
+    """
     root = yaml.compose(text, Loader=yaml.CSafeLoader)
     assert isinstance(root, MappingNode), "it has been parsed as a manifest"
     _put(root, "sources", _with_source(_find(root, "sources"), clone))
     _put(root, "environment", _with_variables(_find(root, "environment"), variables))
     if manifest.shell:
         _put(root, "shell", ScalarNode(f"{_TAG}bool", "false"))
+    if manifest.triggers and not keep_triggers:
+        _put(root, "triggers", SequenceNode(f"{_TAG}seq", [], flow_style=True))
     return yaml.serialize(root, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_COLUMNS)
 
 
@@ -65,10 +77,19 @@ def _with_source(sources: Node | None, clone: Clone) -> SequenceNode:
 
 
 def _built_source(sources: list[Source], clone: Clone) -> Source | None:
-    """The source that stands for the repository: the one with its URL, or else with its name."""
-    named = [source for source in sources if source.scm == "git" and _name(source) == clone.name]
+    """The source that stands for the repository: the one with its URL, or else with its name.
+
+    Most forges take either in upper and lower case alike, so that comes last.
+    """
+    git = [source for source in sources if source.scm == "git"]
+    named = [source for source in git if _name(source) == clone.name]
     exact = [source for source in named if source.url.removesuffix(".git") == clone.repository]
-    return next(iter([*exact, *named]), None)
+    alike = [
+        source
+        for source in git
+        if source.url.removesuffix(".git").lower() == clone.repository.lower()
+    ]
+    return next(iter([*exact, *alike, *named]), None)
 
 
 def _name(source: Source) -> str:

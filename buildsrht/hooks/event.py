@@ -11,8 +11,8 @@ from typing import Any
 from buildsrht.errors import BadInput, FieldError
 
 LONGEST_REF = 255
-# What git allows in a ref, but for what is not ASCII: that it leaves alone, and so do we.
-_REF = re.compile(r"refs/(?:heads|tags)/[^\x00-\x20\x7f~^:?*\[\\]+")
+# What git allows in a ref, less control characters beyond ASCII: they would reach terminals.
+_REF = re.compile(r"refs/(?:heads|tags)/[^\x00-\x20\x7f-\x9f~^:?*\[\\]+")
 _OBJECT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 

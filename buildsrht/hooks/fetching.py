@@ -51,6 +51,7 @@ _REFUSED = re.compile(
     r"|dumb http transport|not valid: is this a git"
     r"|transport '\w+' not allowed"
 )
+_NOT_THERE = re.compile(r"couldn't find remote ref (.+)")
 _NO_ENTRY = re.compile(r"could not read Username|Authentication failed")
 _TOO_MUCH_MEMORY = re.compile(r"[Oo]ut of memory")
 _UNPRINTABLE = re.compile(r"[^ -~]+")
@@ -65,7 +66,7 @@ class FetchRefused(FetchFailed):
 
 
 class Moved(FetchFailed):
-    """The ref does not point to that commit: not any more, or not yet."""
+    """The ref is not there or not at that commit: not any more, or not yet."""
 
 
 @dataclass(frozen=True)
@@ -225,6 +226,8 @@ class Repository:
             return FetchRefused(
                 "the forge lets nobody in without a credential, or not with this one"
             )
+        if gone := _NOT_THERE.search(said):
+            return Moved(f"{_UNPRINTABLE.sub(' ', gone[1])[:REASON_CHARACTERS]} is not there")
         lines = [line for line in said.splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         words = next((line for line in lines if line.startswith("fatal:")), last)

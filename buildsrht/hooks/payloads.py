@@ -8,6 +8,7 @@ A body that is not as the forge sends it is BadInput; a report of something that
 that is about another repository, is Ignored.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,6 +23,9 @@ from buildsrht.services.hooks import check_repository
 MOST_REFS = 4
 LARGEST_NUMBER = 2**31
 REQUESTS_OFF = "this hook does not build pull requests"
+
+# Half a character, which JSON can say and nothing can store.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 Document = Mapping[str, Any]
 
@@ -184,8 +188,8 @@ def _at(document: Any, *path: str) -> Any:
 
 def _text(document: Any, *path: str) -> str:
     value = _at(document, *path)
-    if not isinstance(value, str):
-        raise BadInput([FieldError(".".join(path), "must be a string")])
+    if not isinstance(value, str) or _SURROGATE.search(value):
+        raise BadInput([FieldError(".".join(path), "must be a string of whole characters")])
     return value
 
 

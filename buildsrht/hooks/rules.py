@@ -23,7 +23,8 @@ SKIP_MARKS = ("[skip ci]", "[ci skip]", "[no ci]", "***no_ci***")
 TITLE_CHARACTERS = 200
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+# Control characters, line breaks, and what turns the order of others around.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]+")
 
 
 def asks_to_be_skipped(message: str) -> bool:

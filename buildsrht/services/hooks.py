@@ -75,7 +75,7 @@ def check_repository(field: str, url: str) -> str:
 
 def _is_possible(url: str) -> bool:
     try:
-        return urlsplit(url).port != 0 and not {".", ".."} & set(url.split("/"))
+        return urlsplit(url).port != 0 and not {".", "..", ".git"} & set(url.split("/"))
     except ValueError:  # a port beyond the last
         return False
 

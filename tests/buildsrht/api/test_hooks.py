@@ -200,6 +200,8 @@ def test_what_is_kept_of_a_report_is_what_is_needed(make_hook, send, fetch_push)
         (b"{}", "application/json", 400),
         (b"\xff", "application/json", 400),
         (encoded(github_push(commit="x")), "application/json", 400),
+        (encoded(github_push("refs/heads/\ud800")), "application/json", 400),
+        (encoded(github_push(repository={"full_name": "\udfff"})), "application/json", 400),
     ],
 )
 def test_a_genuine_report_that_makes_no_sense_is_refused_with_the_reason(

@@ -1,6 +1,7 @@
 """From what a forge reported to jobs, with a real git server in between."""
 
 import base64
+import errno
 import signal
 import subprocess
 import sys
@@ -222,6 +223,21 @@ def test_a_pull_request_is_built_without_secrets_whoever_made_it(
     assert parsed(job).environment["PULL_REQUEST_ID"] == "12"
 
 
+def test_a_pull_request_has_nobody_told(forge, make_hook, build):
+    trigger = "triggers: [{action: email, condition: always, to: victim@example.org}]\n"
+    files = {".build.yml": trigger + MANIFEST}
+    request = forge.push(files, "refs/pull/12/head")
+    commit = forge.push(files)
+    hook = make_hook(pull_requests=True)
+
+    build(hook, Event((Update("refs/pull/12/head", request),), request=12))
+    _, [of_request, of_push] = build(hook, pushed(commit))
+
+    assert (of_request.triggers, parsed(of_request).triggers) == ([], ())
+    assert "`triggers` were removed" in of_request.note
+    assert [each["to"] for each in of_push.triggers] == ["victim@example.org"]
+
+
 def test_a_manifest_cannot_say_that_it_is_a_trusted_push(forge, make_hook, build):
     lies = "environment: {BUILD_REASON: github-commit, GIT_REF: refs/heads/main}\n"
     commit = forge.push({".build.yml": lies + MANIFEST}, "refs/pull/12/head")
@@ -248,6 +264,39 @@ def test_sourcehut_reports_build_only_what_the_ref_points_to(
     push = fetch_push(push.id)
     assert (push.status, jobs_of(reaching)) == (PushStatus.IGNORED, [])
     assert push.reason.startswith("refs/heads/main is at ")
+
+
+def test_a_ref_that_has_moved_on_does_not_keep_others_from_being_built(
+    forge, make_hook, report, reaching, fetch_push
+):
+    old = forge.push({".build.yml": MANIFEST}, "refs/heads/two")
+    refs = ("refs/heads/one", "refs/heads/two", "refs/heads/three")
+    now = {ref: forge.push({".build.yml": MANIFEST}, ref, message=ref) for ref in refs}
+    now["refs/heads/two"] = old
+    push = report(make_hook("sourcehut"), Event(tuple(Update(*pair) for pair in now.items())))
+
+    for _ in range(building.MOVED_ATTEMPTS):
+        perform(reaching, push.id)
+        make_due(reaching, push.id)
+
+    push = fetch_push(push.id)
+    assert (push.status, len(push.job_ids)) == (PushStatus.BUILT, 2)
+    assert [job.tags[2] for job in jobs_of(reaching)] == ["one", "three"]
+    assert "refs/heads/two is at " in push.reason
+
+
+def test_a_ref_that_is_gone_by_now_is_not_waited_for_all_day(
+    forge, make_hook, report, reaching, fetch_push
+):
+    forge.push({".build.yml": MANIFEST})
+    push = report(make_hook("sourcehut"), pushed("1" * 40, "refs/heads/gone"))
+
+    for _ in range(building.MOVED_ATTEMPTS):
+        perform(reaching, push.id)
+        make_due(reaching, push.id)
+
+    push = fetch_push(push.id)
+    assert (push.status, push.reason) == (PushStatus.IGNORED, "refs/heads/gone is not there")
 
 
 # --- private repositories ---------------------------------------------------------------------
@@ -369,6 +418,19 @@ def test_a_push_fails_when_its_time_is_over(
     push = fetch_push(push.id)
     assert push.status == PushStatus.FAILED
     assert push.reason == "git fetch took longer than 0.5 s"
+
+
+def test_a_disk_that_is_full_is_told_and_tried_again(forge, make_hook, build, monkeypatch):
+    commit = forge.push({".build.yml": MANIFEST})
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    push, jobs = build(make_hook(), pushed(commit))
+
+    assert (push.status, push.attempts, jobs) == (PushStatus.WAITING, 1, [])
+    assert push.reason == "this host: No space left on device"
 
 
 # A courier that is killed when it has submitted two jobs.

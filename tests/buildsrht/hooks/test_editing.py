@@ -11,6 +11,7 @@ from buildsrht.manifest import ManifestError, parse
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 URL = "https://git.example.org/~ada/hello"
+OTHER_CASE = "https://git.example.org/~Ada/Hello"
 CLONE = Clone(URL, "hello", URL, COMMIT)
 VARIABLES = {"BUILD_SUBMITTER": "git.sr.ht", "GIT_REF": "refs/heads/main"}
 REST = "image: debian\ntasks:\n- build: make\n"
@@ -44,6 +45,11 @@ PINNED = ("hello", f"{URL}#{COMMIT}")
         (f"sources: [git+{URL}.git]\n", [PINNED]),
         ("sources: ['https://git.example.org/~upstream/hello']\n", [PINNED]),
         ("sources: ['git@git.example.org:~ada/hello']\n", [PINNED]),
+        (f"sources: [{OTHER_CASE}]\n", [("Hello", PINNED[1])]),
+        (
+            f"sources: [https://a.org/Hello, {URL}]\n",
+            [("Hello", "https://a.org/Hello#None"), PINNED],
+        ),
         (f"sources: ['deep/er::{URL}#main']\n", [("deep/er", PINNED[1])]),
         (
             f"sources: [https://a.org/x#1, {URL}, 'https://a.org/y#2']\n",
@@ -167,6 +173,20 @@ def test_all_else_is_what_its_author_wrote(text):
 
     assert after == replace(before, sources=after.sources, environment=after.environment)
     assert after.environment == {**before.environment, **VARIABLES}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "triggers: [{action: email, condition: always, to: eve@example.org}]\n",
+        "x: &x {triggers: [{action: webhook, condition: always, url: https://a.org}]}\n<<: *x\n",
+    ],
+)
+def test_triggers_are_taken_out_where_the_author_may_be_anybody(written):
+    text = written + REST
+
+    assert parse(edited(text)).triggers == parse(text).triggers != ()
+    assert parse(edit(text, parse(text), CLONE, VARIABLES, keep_triggers=False)).triggers == ()
 
 
 def test_what_an_alias_shares_is_changed_in_one_place_only():

@@ -98,6 +98,7 @@ def test_an_event_survives_the_database():
         ("github", github_push(ref="refs/notes/commits"), "push"),
         ("github", github_push(ref="refs/heads/a..b"), "push"),
         ("github", github_push(ref="refs/heads/a\nb"), "push"),
+        ("github", github_push(ref="refs/heads/a\x9b31mb"), "push"),
         ("github", github_push(ref="--upload-pack=x"), "push"),
         ("github", github_push(ref="refs/heads/" + "x" * 255), "push"),
         ("github", github_push(repository={"full_name": "eve/hello"}), "push"),

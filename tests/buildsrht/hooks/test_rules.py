@@ -135,6 +135,12 @@ def test_the_note_links_to_the_commit_and_shows_its_words_as_text():
     )
 
 
+def test_words_cannot_turn_around_what_stands_behind_them():
+    words = Commit(COMMIT, "Eve", "harmless \u202emoor ni\u2066 \u200f")
+
+    assert rules.note(hook(), PUSH, words, []).endswith(") harmless  moor ni, by Eve")
+
+
 def test_the_note_of_a_pull_request_links_to_that_and_to_the_fork():
     said = rules.note(hook(), REQUEST, Commit(COMMIT, "Eve", "Better"), [])
 

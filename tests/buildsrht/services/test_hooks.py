@@ -137,6 +137,8 @@ def test_a_repository_is_a_plain_url(make, url):
         "https://forge.example.org:65536/ada/hello",
         "https://[::1]/ada/hello",
         "https://-forge.example.org/ada/hello",
+        "https://forge.example.org/.git",
+        "https://forge.example.org/ada/.git",
         "https://forge.example.org/" + "x" * 1024,
     ],
 )
