@@ -68,13 +68,11 @@ def _columns(kept: "Secret") -> tuple[str, ...]:
 @click.option("--with", "receiver", metavar="NAME", required=True, help="Who gets a copy.")
 @click.argument("uuid", type=click.UUID)
 def share(user: str, receiver: str, uuid: UUID) -> None:
-    """Give another user a copy of the secret UUID, to keep and to use."""
+    """Give another user a copy of the secret UUID, to keep and to use; it comes without a name."""
     from buildsrht.services import secrets
 
     with opened_backend() as backend:
-        copy = secrets.share_secret(backend, user, uuid, receiver)
-    named = f"as {copy.name}" if copy.name else "by its UUID only"
-    click.echo(f"{receiver}'s manifests may name it {named}", err=True)
+        secrets.share_secret(backend, user, uuid, receiver)
 
 
 @secret.command("delete")

@@ -5,7 +5,8 @@ again in two places only: to seal it anew for somebody whom its owner shares it 
 that this build host has claimed. Nobody else gets to see it, administrators and the owner included,
 and no exception carries any of it.
 
-A secret that is shared is a copy with the same uuid, so that one manifest names it for both.
+A secret that is shared is a copy with the same uuid, so that one manifest names it for both, and
+without a name.
 """
 
 import re
@@ -24,7 +25,7 @@ from buildsrht.models import Secret, SecretKind, User
 from buildsrht.services import runs
 from buildsrht.services.runs import Run
 from buildsrht.services.sealing import hold_keys, secret_context
-from buildsrht.services.users import ensure_user
+from buildsrht.services.users import ensure_user, require_user
 
 NAME_LENGTHS = range(3, 513)
 MODE = re.compile(r"0?[0-7]{3}")
@@ -166,7 +167,7 @@ def create_secret(backend: Backend, user: str, new: NewSecret) -> Secret:
 
 def list_secrets(session: Session, user: str) -> Sequence[Secret]:
     """All of a user's, in the order in which they got them, without what is sealed."""
-    owner = _require_user(session, user)
+    owner = require_user(session, user)
     return session.scalars(
         select(Secret)
         .where(Secret.owner_id == owner.id)
@@ -178,13 +179,13 @@ def list_secrets(session: Session, user: str) -> Sequence[Secret]:
 def share_secret(backend: Backend, user: str, uuid: UUID, receiver: str) -> Secret:
     """Give `receiver` a copy of a secret of `user`'s. Raises NotFound, or Conflict if they have it.
 
-    If the receiver has another secret of that name, the copy comes without one: a name means what
-    its owner said that it means.
+    It comes without a name. What a name means is its owner's to say: else anybody could slip a
+    file of theirs into a build that names a secret which its owner does not have.
     """
     with backend.transaction() as session:
         hold_keys(session)
-        original = _require_secret(session, _require_user(session, user), uuid)
-        owner = _require_user(session, receiver)
+        original = _require_secret(session, require_user(session, user), uuid)
+        owner = require_user(session, receiver)
         _lock_secrets(session, owner)
         if find_secret(session, owner, uuid):
             raise Conflict(f"{owner.canonical_name} has the secret {uuid} already")
@@ -192,13 +193,10 @@ def share_secret(backend: Backend, user: str, uuid: UUID, receiver: str) -> Secr
             owner_id=owner.id,
             uuid=uuid,
             kind=original.kind,
-            name=original.name,
             path=original.path,
             mode=original.mode,
             from_user_id=original.owner_id,
         )
-        if copy.name is not None and _is_taken(session, owner, copy.name):
-            copy.name = None
         _seal(backend, session, copy, _open(backend, original))
         session.add(copy)
         return copy
@@ -207,7 +205,7 @@ def share_secret(backend: Backend, user: str, uuid: UUID, receiver: str) -> Secr
 def delete_secret(backend: Backend, user: str, uuid: UUID) -> None:
     """Forget a secret of `user`'s. Copies that others have stay, and so do builds that have it."""
     with backend.transaction() as session:
-        owner = _require_user(session, user)
+        owner = require_user(session, user)
         _require_secret(session, owner, uuid)
         session.execute(delete(Secret).where(Secret.owner_id == owner.id, Secret.uuid == uuid))
 
@@ -223,6 +221,8 @@ def grant_secrets(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
     """
     if not named:
         return Grant()
+    # One that is named again is the same file in the machine.
+    named = list(dict.fromkeys(named))
     if not run.secrets:
         return Grant(warnings=("This job was submitted to run without secrets; it gets none.",))
     with backend.transaction() as session:
@@ -265,13 +265,6 @@ def _seal(backend: Backend, session: Session, secret: Secret, plain: bytes) -> N
 
 def _open(backend: Backend, secret: Secret) -> bytes:
     return backend.keys.unseal(secret.sealed, secret_context(secret))
-
-
-def _require_user(session: Session, name: str) -> User:
-    user = session.scalar(select(User).where(User.name == name))
-    if user is None:
-        raise NotFound(f"there is no user {name}")
-    return user
 
 
 def _require_secret(session: Session, owner: User, uuid: UUID) -> Secret:
