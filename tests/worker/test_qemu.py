@@ -100,6 +100,12 @@ def test_what_the_guest_writes_to_memory_is_kept_only_where_it_is_shared(shared,
     assert f"size={HARDWARE.memory}" in backend
 
 
+def test_memory_that_is_to_be_loaded_has_the_same_name_and_no_file():
+    [backend] = values(command(memory=Memory(None, shared=False)), "-object")
+    assert backend == f"memory-backend-ram,id=ram,size={HARDWARE.memory}"
+    assert "memory-backend=ram" in values(command(memory=Memory(None, shared=False)), "-machine")
+
+
 def test_a_machine_that_is_never_saved_needs_no_file_for_its_memory():
     assert values(command(memory=None), "-object") == []
 
