@@ -21,8 +21,11 @@ BUILD_PUSH = "buildsrht.courier.build_push"
 # The worker keeps the job's deadline itself. RQ's own limit only catches one that hangs, so it
 # leaves time for the end of a job: sealing logs, waiting for a busy disk, keeping its machine.
 GRACE_SECONDS = 600
-# One delivery, or one look at a forge, has deadlines of its own that are far below this.
+# One look at a forge has deadlines of its own that are far below this.
 ERRAND_SECONDS = 300
+# So has a delivery. RQ kills what goes on for a minute longer, and by then, as services.triggers
+# relies on, no courier attempts it any more.
+DELIVERY_SECONDS = 110
 
 
 class IdQueue:
@@ -69,7 +72,7 @@ def job_queue(redis: Redis, job_timeout: int) -> IdQueue:
 
 
 def delivery_queue(redis: Redis) -> IdQueue:
-    return IdQueue(redis, DELIVERIES, "delivery", DELIVER, ERRAND_SECONDS)
+    return IdQueue(redis, DELIVERIES, "delivery", DELIVER, DELIVERY_SECONDS)
 
 
 def push_queue(redis: Redis) -> IdQueue:

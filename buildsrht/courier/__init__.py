@@ -19,13 +19,14 @@ from buildsrht.backend import open_backend
 from buildsrht.processes import die_with_parent
 
 
-def deliver(delivery_id: int) -> None:
-    """Attempt one delivery of the outbox."""
+def deliver(_delivery_id: int) -> None:
+    """Attempt one delivery of the outbox: whose turn it is, which may be another than what was
+    sent. There is an entry in the queue for each."""
     from buildsrht.courier import delivery
 
     die_with_parent()
     with closing(open_backend(settings.load())) as backend:
-        delivery.perform(backend, delivery_id)
+        delivery.perform(backend)
 
 
 def build_push(push_id: int) -> None:

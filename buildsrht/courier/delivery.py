@@ -12,10 +12,10 @@ from buildsrht.services.triggers import Attempt, Errand, Verdict
 log = logging.getLogger(__name__)
 
 
-def perform(backend: Backend, delivery_id: int) -> None:
-    """Attempt a delivery, if it is due and nobody else does. Its fate is in the database, never in
-    an exception."""
-    errand = triggers.claim(backend, delivery_id)
+def perform(backend: Backend) -> None:
+    """Attempt a delivery, if one is due that nobody else attempts. Its fate is in the database,
+    never in an exception."""
+    errand = triggers.claim_next(backend)
     if errand:
         triggers.settle(backend, errand.delivery, _attempt(backend, errand))
 

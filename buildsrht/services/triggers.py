@@ -3,7 +3,8 @@
 They are written by buildsrht.outbox. An attempt begins with a claim, which is a lease: nobody else
 takes the same delivery until it has ended, or until its courier has not been heard of for that
 long. What fails is tried again, at growing distances, until the delivery expires. All of that is in
-the database; the queue only says that there may be something to do.
+the database; the queue only says that there may be something to do. What it is, is decided by
+who has the least of it going: one user's receivers that never answer keep nobody else's waiting.
 """
 
 import enum
@@ -14,19 +15,20 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, func, literal, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
+from sqlalchemy.sql import ColumnElement
 
 from buildsrht import outbox
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import Delivery, DeliveryStatus, Job, JobGroup, JobStatus, User
 
-# Far longer than an attempt may take, see buildsrht.courier.
-LEASE = timedelta(seconds=120)
+# Longer than RQ lets an attempt live, see buildsrht.queue. No pause is as long as this exactly.
+LEASE = timedelta(seconds=180)
 FIRST_PAUSE_SECONDS = 5
 LONGEST_PAUSE_SECONDS = 3600
-# How much of an answer is kept.
-BODY_BYTES = 65536
+# How much is kept of what was sent, and of the answer.
+BODY_CHARACTERS = BODY_BYTES = 65536
 PAGE = 50
 SWEPT_AT_ONCE = 1000
 
@@ -75,16 +77,58 @@ class Attempt:
 # --- what a courier does ----------------------------------------------------------------------
 
 
+def claim_next(backend: Backend) -> Errand | None:
+    """Make a delivery that is due ours for one attempt, or None when there is none."""
+    while (delivery_id := _choose(backend)) is not None:
+        # Otherwise another courier was faster, and there may be others.
+        if errand := claim(backend, delivery_id):
+            return errand
+    return None
+
+
+def _choose(backend: Backend) -> int | None:
+    """One of an owner who has the fewest attempts going, whoever of them; of theirs, what is due
+    for the longest."""
+    going = aliased(Delivery)
+    busy = (
+        select(func.count())
+        .where(
+            going.owner_id == Delivery.owner_id,
+            going.status == DeliveryStatus.WAITING,
+            # As `claim` leaves it, and nothing else does.
+            going.due == going.updated + LEASE,
+            going.due > func.now(),
+        )
+        .correlate(Delivery)
+        .scalar_subquery()
+    )
+    owner = (
+        select(Delivery.owner_id)
+        .where(_is_due())
+        .group_by(Delivery.owner_id)
+        .order_by(busy, func.random())
+        .limit(1)
+        .scalar_subquery()
+    )
+    with backend.transaction() as session:
+        return session.scalar(
+            select(Delivery.id)
+            .where(_is_due(), Delivery.owner_id == owner)
+            .order_by(Delivery.due, Delivery.id)
+            .limit(1)
+        )
+
+
+def _is_due() -> ColumnElement[bool]:
+    return (Delivery.status == DeliveryStatus.WAITING) & (Delivery.due <= func.now())
+
+
 def claim(backend: Backend, delivery_id: int) -> Errand | None:
     """Make a delivery ours for one attempt, or None when it is not due or somebody else's."""
     with backend.transaction() as session:
         claimed = session.execute(
             update(Delivery)
-            .where(
-                Delivery.id == delivery_id,
-                Delivery.status == DeliveryStatus.WAITING,
-                Delivery.due <= func.now(),
-            )
+            .where(Delivery.id == delivery_id, _is_due())
             .values(due=func.now() + LEASE, attempts=Delivery.attempts + 1, updated=func.now())
             .execution_options(synchronize_session=False)
             .returning(Delivery.id)
@@ -112,7 +156,7 @@ def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
                 updated=func.now(),
                 error=_storable(attempt.error),
                 request_headers=_storable(attempt.request_headers),
-                request_body=_storable(attempt.request_body),
+                request_body=_storable(_beginning(attempt.request_body)),
                 response_status=attempt.response_status,
                 response_headers=_storable(attempt.response_headers),
                 response_body=_storable(attempt.response_body),
@@ -143,6 +187,11 @@ def pause(attempts: int) -> timedelta:
     that those who failed together do not come back together."""
     doubled = FIRST_PAUSE_SECONDS * 2 ** min(attempts - 1, 16)
     return timedelta(seconds=min(doubled, LONGEST_PAUSE_SECONDS) * random.uniform(0.8, 1.0))
+
+
+def _beginning(body: str | None) -> str | None:
+    """What is said of a group may have megabytes, and is sent again and again."""
+    return body[:BODY_CHARACTERS] if body else body
 
 
 def _storable(value: Any) -> Any:
@@ -178,10 +227,7 @@ def requeue_due(backend: Backend) -> list[int]:
     """
     with backend.transaction() as session:
         due = session.scalars(
-            select(Delivery.id)
-            .where(Delivery.status == DeliveryStatus.WAITING, Delivery.due <= func.now())
-            .order_by(Delivery.due)
-            .limit(SWEPT_AT_ONCE)
+            select(Delivery.id).where(_is_due()).order_by(Delivery.due).limit(SWEPT_AT_ONCE)
         ).all()
     if not due:
         return []

@@ -110,10 +110,10 @@ def deliveries(backend: Backend) -> Callable[[], list[Delivery]]:
 
 @pytest.fixture
 def attempt(backend: Backend, deliveries) -> Callable[[], Delivery]:
-    """Let a courier attempt the newest delivery; returns what became of it."""
+    """Let a courier attempt what is due; returns what became of the newest delivery."""
 
     def make() -> Delivery:
-        delivery.perform(backend, deliveries()[-1].id)
+        delivery.perform(backend)
         return deliveries()[-1]
 
     return make

@@ -140,7 +140,7 @@ def test_each_attempt_has_a_new_nonce_and_the_same_delivery(
 def test_without_a_key_it_waits_for_the_operator(end_job, receiver, backend, tmp_path, deliveries):
     end_job(webhook(receiver.url))
     webhooks_off = replace(backend, keys=Keys(tmp_path))
-    delivery.perform(webhooks_off, 1)
+    delivery.perform(webhooks_off)
 
     [row] = deliveries()
     assert (row.status, row.attempts) == ("waiting", 1)
@@ -280,7 +280,7 @@ def test_the_environment_names_no_proxy(end_job, receiver, attempt, monkeypatch)
 def test_an_address_of_ours_is_not_asked(end_job, receiver, backend, deliveries):
     end_job(webhook(receiver.url))
     courier = replace(backend.config.courier, allow=())
-    delivery.perform(replace(backend, config=replace(backend.config, courier=courier)), 1)
+    delivery.perform(replace(backend, config=replace(backend.config, courier=courier)))
 
     [row] = deliveries()
     assert (row.status, receiver.requests) == ("abandoned", [])
@@ -352,6 +352,6 @@ def test_what_is_sent_encrypted_is_not_sent_on_in_the_clear():
 def test_exceptions_are_of_one_port_or_address(end_job, receiver, backend, deliveries, allow):
     end_job(webhook(receiver.url))
     courier = replace(backend.config.courier, allow=destinations(allow))
-    delivery.perform(replace(backend, config=replace(backend.config, courier=courier)), 1)
+    delivery.perform(replace(backend, config=replace(backend.config, courier=courier)))
     assert [row.status for row in deliveries()] == ["abandoned"]
     assert receiver.requests == []

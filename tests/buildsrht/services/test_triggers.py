@@ -9,6 +9,7 @@ from sqlalchemy import func, select, update
 
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import Delivery, DeliveryStatus
+from buildsrht.queue import DELIVERY_SECONDS
 from buildsrht.services import triggers
 from buildsrht.services.triggers import LEASE, Attempt, Verdict, pause
 
@@ -68,6 +69,49 @@ def test_of_many_couriers_one_gets_it(delivery, backend):
     assert sum(claim is not None for claim in claims) == 1
 
 
+def test_a_flood_of_one_users_keeps_nobody_elses_waiting(make_job, backend, stranger):
+    text = {"image": "debian/trixie", "tasks": [{"build": "x"}], "triggers": [TRIGGER] * 16}
+    for _ in range(2):
+        make_job("success", manifest=json.dumps(text))
+    make_job("success", manifest=json.dumps({**text, "triggers": [TRIGGER] * 2}), user=stranger)
+
+    going = [triggers.claim_next(backend).delivery.owner_id for _ in range(4)]
+
+    # As many of the one as of the other, while both have something to do.
+    assert sorted(going) == sorted([1, 1, stranger.id, stranger.id])
+    assert [triggers.claim_next(backend).delivery.owner_id for _ in range(30)] == [1] * 30
+    assert triggers.claim_next(backend) is None
+
+
+def test_what_one_user_waits_for_longest_goes_first(make_job, backend, change):
+    text = {"image": "debian/trixie", "tasks": [{"build": "x"}], "triggers": [TRIGGER] * 3}
+    make_job("success", manifest=json.dumps(text))
+    change(due=func.now() - Delivery.id * timedelta(seconds=1))
+    assert [triggers.claim_next(backend).delivery.id for _ in range(3)] == [3, 2, 1]
+
+
+def test_of_many_couriers_each_gets_another(make_job, backend):
+    text = {"image": "debian/trixie", "tasks": [{"build": "x"}], "triggers": [TRIGGER] * 16}
+    make_job("success", manifest=json.dumps(text))
+    with ThreadPoolExecutor(8) as threads:
+        claims = list(threads.map(lambda _: triggers.claim_next(backend), range(16)))
+    assert sorted(claim.delivery.id for claim in claims) == list(range(1, 17))
+
+
+def test_a_lease_is_longer_than_rq_lets_an_attempt_live():
+    rq_insists_after = 60
+    assert DELIVERY_SECONDS + rq_insists_after < LEASE.total_seconds()
+
+
+def test_no_pause_is_as_long_as_a_lease(monkeypatch):
+    """By its length an attempt that goes on is told from a pause."""
+    for attempts in range(1, 20):
+        monkeypatch.setattr(triggers.random, "uniform", min)
+        shortest = pause(attempts)
+        monkeypatch.setattr(triggers.random, "uniform", max)
+        assert not shortest <= LEASE <= pause(attempts)
+
+
 def test_a_courier_that_is_killed_keeps_it_for_its_lease_and_no_longer(
     delivery, backend, now, change
 ):
@@ -124,6 +168,11 @@ def test_the_last_attempt_is_on_record(delivery, backend, now):
         {"C": "d\ufffd"},
         "broken\ufffd",
     )
+
+
+def test_of_what_was_sent_the_beginning_is_on_record(delivery, backend, now):
+    attempt(backend, Verdict.AGAIN, request_body="x" * 7_000_000)
+    assert now().request_body == "x" * 65536
 
 
 def test_the_next_attempt_comes_later_and_later(delivery, backend, now, change):
