@@ -46,9 +46,10 @@ def always_set(origin: str, owner: str, job_id: int, token: str | None = None) -
 
 
 def build_environment(manifest: Manifest, always: Mapping[str, str]) -> str:
-    """~/.buildenv: the manifest's variables, then `always`, which they cannot override."""
-    lines = [_assign(name, value) for name, value in manifest.environment.items()]
-    lines += [_assign(name, value) for name, value in always.items()]
+    """~/.buildenv: the manifest's variables, then `always`, in place of those of the same name."""
+    # Left out, not overridden: what has been an array stays one, and that cannot be exported.
+    variables = {name: each for name, each in manifest.environment.items() if name not in always}
+    lines = [_assign(name, value) for name, value in {**variables, **always}.items()]
     return "\n".join(lines) + "\n" + COMPLETE_BUILD + ACURL
 
 

@@ -1,17 +1,21 @@
 """`/api/jobs`: the seven routes of the legacy API."""
 
+from collections.abc import Sequence
+
 from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import fields, render
 from buildsrht.api.context import current_backend
 from buildsrht.backend import Backend
+from buildsrht.errors import Forbidden
 from buildsrht.models import Visibility
 from buildsrht.oauth import acting_token, acting_user, acting_user_if_any
 from buildsrht.services import artifacts as artifact_service
 from buildsrht.services import jobs as job_service
 from buildsrht.services.jobs import Submission
-from buildsrht.services.scopes import granted
+from buildsrht.services.scopes import granted, may_use_secrets
+from buildsrht.services.tokens import user_of
 
 routes = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 
@@ -30,12 +34,12 @@ def list_jobs() -> ResponseReturnValue:
 def submit() -> ResponseReturnValue:
     token = acting_token("jobs:write")
     backend = current_backend()
-    submission = _read_submission(backend, granted(token.scopes))
-    job = job_service.submit(backend, token.user, submission)
+    submission = _read_submission(backend, token.scopes)
+    job = job_service.submit(backend, user_of(token), submission)
     return render.job(backend.config, job)
 
 
-def _read_submission(backend: Backend, grantable: frozenset[str]) -> Submission:
+def _read_submission(backend: Backend, scopes: Sequence[str]) -> Submission:
     key = request.headers.get("Idempotency-Key")
     body = fields.Fields(fields.json_object() | {"Idempotency-Key": key})
     submission = Submission(
@@ -47,17 +51,28 @@ def _read_submission(backend: Backend, grantable: frozenset[str]) -> Submission:
         note=body.optional("note", fields.text, job_service.check_note),
         tags=body.optional("tags", fields.list_of(fields.text), job_service.check_tags, ()),
         execute=body.optional("execute", fields.boolean, default=True),
-        secrets=body.optional("secrets", fields.boolean, default=True),
+        secrets=body.optional(
+            "secrets",
+            fields.boolean,
+            lambda wanted: wanted and _insist_on_secrets(scopes),
+            default=may_use_secrets(scopes),
+        ),
         visibility=body.optional(
             "visibility", fields.text, job_service.check_visibility, Visibility.UNLISTED
         ),
         idempotency_key=body.optional(
             "Idempotency-Key", fields.text, job_service.check_idempotency_key
         ),
-        grantable=grantable,
+        grantable=granted(scopes),
     )
     body.insist()
     return submission
+
+
+def _insist_on_secrets(scopes: Sequence[str]) -> bool:
+    if not may_use_secrets(scopes):
+        raise Forbidden("secrets: a token without SECRETS:RO cannot give them to a job")
+    return True
 
 
 @routes.get("/<int:job_id>")

@@ -18,7 +18,7 @@ from flask import Flask, current_app, request
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden, Unauthorized
 from buildsrht.models import Token, User
-from buildsrht.services.tokens import find_token, is_allowed, is_usable
+from buildsrht.services.tokens import find_token, is_allowed, is_usable, user_of
 
 EXTENSION = "buildsrht.oauth"
 
@@ -73,7 +73,7 @@ def acting_token(scope: str) -> Token:
 
 def acting_user(scope: str) -> User:
     """The user who makes this request, with a token that has `scope`."""
-    return acting_token(scope).user
+    return user_of(acting_token(scope))
 
 
 def acting_user_if_any(scope: str) -> User | None:

@@ -23,6 +23,8 @@ NEEDED = {
 SCOPES = tuple(NEEDED)
 # Before there were grants, who might read jobs might read their logs.
 WITH_LOGS = ("jobs:read", "jobs:write")
+# Likewise who might submit jobs might have them use secrets.
+WITH_SECRETS = "jobs:write"
 EVERYTHING = frozenset(NEEDED.values())
 
 
@@ -34,6 +36,15 @@ def granted(scopes: Iterable[str]) -> frozenset[str]:
         if scope in WITH_LOGS:
             grants.add("LOGS:RO")
     return frozenset(grants)
+
+
+def may_use_secrets(scopes: Iterable[str]) -> bool:
+    """Whether jobs that are submitted with these words may have their owner's secrets.
+
+    A job sees what is in them, so that is a way to read them.
+    """
+    scopes = frozenset(scopes)
+    return WITH_SECRETS in scopes or "SECRETS:RO" in granted(scopes)
 
 
 def read_grants(asked: Iterable[Grant]) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """OAuth tokens: made, found by their text, revoked. The text itself is never stored.
 
-A token that was made for a job is good while that job runs and nobody has cancelled it. Every look
-for a token makes sure of that, so that nothing has to happen at the job's end.
+A token that was made for a job is good while that job runs, its build host is alive and nobody has
+cancelled it. Every look for a token makes sure of that, so that nothing has to happen at the job's
+end.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
-from buildsrht.models import Job, JobStatus, Token
+from buildsrht.models import Job, JobStatus, Token, User
 from buildsrht.services.runs import Run, require_ours
 from buildsrht.services.scopes import NEEDED, SCOPES, granted
 from buildsrht.services.users import ensure_user
@@ -29,6 +30,8 @@ FIND_RUNNING_JOB = select(Job.id).where(
     Job.id == bindparam("job_id"),
     Job.status == JobStatus.RUNNING,
     Job.cancel_requested.is_(None),
+    # Its build host is lost, although nobody has said so yet.
+    Job.lease_expires > func.now(),
 )
 
 
@@ -127,6 +130,18 @@ def remove_job_tokens(backend: Backend) -> None:
 
 def is_usable(token: Token) -> bool:
     return token.revoked is None and token.expires > datetime.now(UTC)
+
+
+def user_of(token: Token) -> User:
+    """Whom a token stands for.
+
+    A job is never an administrator, even if its owner is one: whoever may write to a repository
+    that the owner has built would be one, too.
+    """
+    user = token.user
+    if token.job_id is None:
+        return user
+    return User(id=user.id, created=user.created, name=user.name, admin=False)
 
 
 def is_allowed(token: Token, scope: str) -> bool:

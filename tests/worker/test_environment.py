@@ -29,9 +29,12 @@ def test_a_variable_is_quoted_for_the_shell(written, line):
     assert line in environment_of(f"environment: {{{written}}}").splitlines()
 
 
-def test_what_is_always_set_comes_last_and_so_wins():
-    lines = environment_of("environment: {JOB_ID: mine}", JOB_ID="7").splitlines()
-    assert lines.index("export JOB_ID=mine") < lines.index("export JOB_ID=7")
+@pytest.mark.parametrize("value", ["mine", "[mine, yours]"])
+def test_what_is_always_set_is_so_whatever_the_manifest_says(tmp_path, value):
+    environment = tmp_path / "environment"
+    environment.write_text(environment_of(f"environment: {{JOB_ID: {value}}}", JOB_ID="7"))
+    asked = ["bash", "-c", f". {environment} && printenv JOB_ID"]
+    assert subprocess.run(asked, check=True, capture_output=True).stdout == b"7\n"
 
 
 def test_a_token_is_a_variable_only_where_there_is_one():

@@ -56,8 +56,8 @@ def test_a_submit_with_a_foreign_grant_is_refused_and_nothing_is_stored(submit, 
         ("jobs:write", "JOBS:RW LOGS:RO", 200),
         ("jobs:write", "LOGS:RW", 403),
         ("jobs:write", "PROFILE:RO", 403),
-        ("JOBS:RW", "JOBS:RO", 200),
-        ("JOBS:RW", "LOGS:RO", 403),
+        ("JOBS:RW SECRETS:RO", "JOBS:RO", 200),
+        ("JOBS:RW SECRETS:RO", "LOGS:RO", 403),
         ("JOBS:RW SECRETS:RO", "SECRETS:RW", 403),
         ("JOBS:RW SECRETS:RW", "SECRETS:RW JOBS:RW", 200),
     ],
@@ -87,6 +87,46 @@ def test_without_secrets_a_job_gets_no_token_and_so_may_ask_for_any(client_of, o
     body = {"manifest": MANIFEST.format("builds.sr.ht/SECRETS:RW"), "secrets": False}
 
     assert client_of(owner, "jobs:write").post("/api/jobs", json=body).status_code == 200
+
+
+# --- no token reads secrets by way of a job -------------------------------------------------------
+
+WITH_SECRET = "image: debian/trixie\nsecrets: [deploy-key]\ntasks: [{build: make}]\n"
+
+
+@pytest.mark.parametrize(
+    ("scopes", "asked", "given"),
+    [
+        ("jobs:write", None, True),
+        ("jobs:write", True, True),
+        ("jobs:write", False, False),
+        ("JOBS:RW SECRETS:RO", None, True),
+        ("JOBS:RW secrets:read", True, True),
+        ("JOBS:RW SECRETS:RW", None, True),
+        ("JOBS:RW", None, False),
+        ("JOBS:RW", False, False),
+        ("JOBS:RW LOGS:RW PROFILE:RW", None, False),
+    ],
+)
+def test_a_job_has_secrets_if_whoever_submits_it_may_read_them(
+    client_of, owner, fetch, scopes, asked, given
+):
+    body = {"manifest": WITH_SECRET, "secrets": asked}
+
+    answer = client_of(owner, *scopes.split()).post("/api/jobs", json=body)
+
+    assert answer.status_code == 200
+    assert fetch(answer.json["id"]).secrets is given
+
+
+def test_to_ask_for_secrets_without_is_refused_and_nothing_is_stored(client_of, owner, row_counts):
+    body = {"manifest": WITH_SECRET, "secrets": True}
+
+    answer = client_of(owner, "JOBS:RW").post("/api/jobs", json=body)
+
+    reason = "secrets: a token without SECRETS:RO cannot give them to a job"
+    assert (answer.status_code, answer.json) == (403, {"errors": [{"reason": reason}]})
+    assert row_counts()["job"] == 0
 
 
 def test_who_submits_without_a_token_hands_on_what_the_user_may(backend, owner):

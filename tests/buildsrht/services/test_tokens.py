@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import String, cast, event, select
+from sqlalchemy import String, cast, event, func, select, update
 
 from buildsrht.errors import BadInput, Conflict, NotFound
-from buildsrht.models import JobStatus, Token, User
+from buildsrht.models import Job, JobStatus, Token, User
 from buildsrht.services import jobs, runs, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
@@ -165,6 +165,26 @@ def test_a_job_token_is_dead_when_its_job_was_cancelled_and_still_runs(
 
     assert fetch(run.job_id).status == JobStatus.RUNNING
     assert find(text) is None
+
+
+def test_a_job_token_is_dead_when_its_build_host_is_lost(backend, find, run):
+    text = tokens.create_job_token(backend, run, ["JOBS:RO"])
+
+    with backend.transaction() as session:
+        past = func.now() - timedelta(seconds=1)
+        session.execute(update(Job).where(Job.id == run.job_id).values(lease_expires=past))
+
+    assert find(text) is None
+
+
+def test_a_job_of_an_administrator_is_none(backend, find, admin, make_job):
+    run = runs.claim(backend, make_job(user=admin).id, "host-1")
+    by_hand = find(tokens.create_token(backend, admin.name, ALL))
+    of_job = find(tokens.create_job_token(backend, run, ["JOBS:RW"]))
+
+    assert tokens.user_of(by_hand).admin
+    assert tokens.user_of(of_job).id == admin.id
+    assert not tokens.user_of(of_job).admin
 
 
 def test_a_later_token_of_a_job_takes_the_place_of_the_one_before(backend, find, run):
