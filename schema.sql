@@ -201,6 +201,7 @@ CREATE UNIQUE INDEX delivery_once_for_group ON delivery (group_id, position)
     WHERE replay_of IS NULL;
 CREATE INDEX delivery_owner ON delivery (owner_id, id DESC);
 CREATE INDEX delivery_due ON delivery (due) WHERE status = 'waiting';
+CREATE INDEX delivery_replay ON delivery (replay_of) WHERE replay_of IS NOT NULL;
 
 -- Where a forge reports pushes to one repository. `sealed` is the secret, or for sourcehut the
 -- public key, that its reports are checked with; `credential` opens a private repository.

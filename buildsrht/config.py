@@ -177,6 +177,7 @@ class Limits:
     request: int = option(size, "1MiB")
     log: int = option(size, "64MiB")
     artifact: int = option(size, "1GiB")
+    pushes: int = option(positive, "60")
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,7 @@ class Mail:
 class Courier:
     count: int = option(positive, "2")
     patience: int = option(duration, "24h")
+    record_lifetime: int = option(duration, "90d")
     allow: tuple[Destination, ...] = option(destinations, "")
 
 

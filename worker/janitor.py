@@ -1,6 +1,6 @@
 """What a crash left behind: on this host processes, overlays, half-made snapshots, kept machines,
 runs and their logs; in the whole service expired leases, jobs that Redis forgot, artifacts whose
-time is over.
+time is over, deliveries that were settled long ago.
 
 The second owner of everything that must not leak. Each sweep looks at what is there, never at
 what it remembers, so it may be started, killed and started again at any time, on every host.
@@ -47,17 +47,33 @@ def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
 
 
 def sweep_service(backend: Backend) -> None:
-    """What any one host can do for all of them."""
+    """What any one host can do for all of them. What fails of it keeps nothing else from being
+    done."""
+    for duty in (
+        _end_lost_jobs,
+        triggers.finish_groups,
+        _requeue_missing_jobs,
+        triggers.requeue_due,
+        hooks.requeue_due,
+        artifacts.expire_artifacts,
+        tokens.remove_job_tokens,
+        triggers.remove_old,
+    ):
+        try:
+            duty(backend)
+        except Exception:
+            log.exception("%s will be tried again", duty.__name__)
+
+
+def _end_lost_jobs(backend: Backend) -> None:
     for job_id in runs.expire_leases(backend):
         log.warning("job %d: its build host was lost", job_id)
         artifacts.discard_strays(backend, job_id)
-    triggers.finish_groups(backend)
+
+
+def _requeue_missing_jobs(backend: Backend) -> None:
     for job_id in runs.requeue_missing(backend):
         log.warning("job %d was missing from the queue", job_id)
-    triggers.requeue_due(backend)
-    hooks.requeue_due(backend)
-    artifacts.expire_artifacts(backend)
-    tokens.remove_job_tokens(backend)
 
 
 def sweep_host(backend: Backend) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import case, delete, func, literal, select, update
 from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql import ColumnElement
 
@@ -236,6 +236,28 @@ def requeue_due(backend: Backend) -> list[int]:
     for delivery_id in missing:
         backend.deliveries.enqueue(delivery_id)
     return missing
+
+
+def remove_old(backend: Backend) -> None:
+    """Forget what was settled long ago; what was replayed, when its replays are forgotten."""
+    replay = aliased(Delivery)
+    replays = select(replay.id).where(replay.replay_of == Delivery.id)
+    # By their ids: these few, and not every row each time.
+    first = (
+        select(Delivery.id, Delivery.updated)
+        .where(Delivery.status != DeliveryStatus.WAITING, ~replays.exists())
+        .order_by(Delivery.id)
+        .limit(SWEPT_AT_ONCE)
+        .subquery()
+    )
+    lifetime = timedelta(seconds=backend.config.courier.record_lifetime)
+    old = select(first.c.id).where(first.c.updated < func.now() - lifetime)
+    with backend.transaction() as session:
+        session.execute(
+            delete(Delivery)
+            .where(Delivery.id.in_(old))
+            .execution_options(synchronize_session=False)
+        )
 
 
 # --- what their owner may do ------------------------------------------------------------------

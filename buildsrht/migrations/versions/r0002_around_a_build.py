@@ -85,6 +85,7 @@ CREATE UNIQUE INDEX delivery_once_for_group ON delivery (group_id, position)
     WHERE replay_of IS NULL;
 CREATE INDEX delivery_owner ON delivery (owner_id, id DESC);
 CREATE INDEX delivery_due ON delivery (due) WHERE status = 'waiting';
+CREATE INDEX delivery_replay ON delivery (replay_of) WHERE replay_of IS NOT NULL;
 
 CREATE TABLE hook (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

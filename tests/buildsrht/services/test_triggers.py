@@ -228,6 +228,40 @@ def test_what_is_settled_is_left_alone(delivery, backend):
     assert triggers.requeue_due(backend) == []
 
 
+def remaining(backend):
+    triggers.remove_old(backend)
+    with backend.transaction() as session:
+        return set(session.scalars(select(Delivery.id)))
+
+
+@pytest.mark.parametrize("verdict", [Verdict.DELIVERED, Verdict.NEVER])
+def test_what_was_settled_is_on_record_for_its_time_and_no_longer(
+    delivery, backend, change, verdict
+):
+    attempt(backend, verdict)
+    change(updated=func.now() - timedelta(days=90) + timedelta(minutes=1))
+    assert remaining(backend) == {1}
+    change(updated=func.now() - timedelta(days=90))
+    assert remaining(backend) == set()
+
+
+def test_what_is_still_tried_is_not_forgotten(delivery, backend, change):
+    change(updated=func.now() - timedelta(days=1000))
+    assert remaining(backend) == {1}
+
+
+def test_what_was_replayed_is_on_record_as_long_as_its_replays(delivery, backend, owner, change):
+    """Without it each of them would pass for the first delivery, of which there is one."""
+    attempt(backend, Verdict.DELIVERED)
+    for _ in range(2):
+        triggers.replay(backend, 1, owner)
+    change(updated=func.now() - timedelta(days=91))
+    assert remaining(backend) == {1, 2, 3}
+    change(status=DeliveryStatus.ABANDONED)
+    assert remaining(backend) == {1}
+    assert remaining(backend) == set()
+
+
 # --- what the owner does --------------------------------------------------------------------------
 
 
