@@ -114,6 +114,8 @@ async def _host(backend: Backend, kept: Kept, machine: Thawed) -> Fate:
         hosting = Hosting(sessions, terms, lambda: _close(config, kept))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, hosting.stop)
         fate = await hosting.run(_listener(kept))
+        # Whoever comes now waits for what comes of it.
+        kept.socket.unlink(missing_ok=True)
         if fate in TO_BE_FROZEN:
             try:
                 await sessions.quit()

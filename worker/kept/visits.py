@@ -46,9 +46,7 @@ def open_machine(config: Config, job_id: int) -> Path:
                     raise RunnerError(_trouble(kept))
                 _start_keeper(config, kept)
                 is_started = True
-            elif kept.socket.exists():
-                # It goes on for a while from now, so there is time to connect.
-                os.utime(kept.socket)
+            elif _is_open(kept):
                 return kept.socket
         time.sleep(LOOK_SECONDS)
     raise RunnerError(f"the machine of job {job_id} did not answer within {OPEN_SECONDS} s")
@@ -63,6 +61,15 @@ def _require(config: Config, job_id: int) -> Kept:
     if len(os.fsencode(kept.socket)) > LONGEST_PATH:
         raise RunnerError(f"{kept.socket}: longer than {LONGEST_PATH} bytes; see [ssh] path")
     return kept
+
+
+def _is_open(kept: Kept) -> bool:
+    """Whether it can be visited; then it goes on for a while from now, to have time to connect."""
+    try:
+        os.utime(kept.socket)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _start_keeper(config: Config, kept: Kept) -> None:
