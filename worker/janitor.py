@@ -55,6 +55,7 @@ def sweep_service(backend: Backend) -> None:
         _requeue_missing_jobs,
         triggers.requeue_due,
         hooks.requeue_due,
+        hooks.forget_pushes,
         artifacts.expire_artifacts,
         tokens.remove_job_tokens,
         triggers.remove_old,

@@ -26,6 +26,16 @@ def receive(uuid: UUID) -> ResponseReturnValue:
     report_id = verify(hook.forge, proof, headers, request.get_data())
     event = read_event(hook, headers, fields.json_object())
     if isinstance(event, Ignored):
-        return {"status": "ignored", "reason": event.reason}
+        return _ignored(event.reason)
     push = hook_service.receive(backend, hook, report_id, event.as_json())
+    if push is None:
+        # Not 429: a forge that is refused again and again stops reporting.
+        most = backend.config.limits.pushes
+        return _ignored(
+            f"this hook has had {most} within an hour, which is the most; send it again later"
+        )
     return {"status": "accepted", "push": push.id}, 202
+
+
+def _ignored(reason: str) -> ResponseReturnValue:
+    return {"status": "ignored", "reason": reason}

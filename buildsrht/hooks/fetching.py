@@ -187,7 +187,10 @@ class Repository:
     def _run(self, *arguments: str, settings: Mapping[str, str] | None = None) -> bytes:
         """Run git on the repository and return what it prints; it reaches the network only with
         `settings` that say how."""
+        seconds = min(COMMAND_SECONDS, self._deadline - time.monotonic())
         command = [
+            # If we are killed, git dies with us and what it has started does not.
+            *("timeout", "--signal=KILL", f"{max(0, seconds) + 1:.1f}"),
             *processes.dies_with_us(signal.SIGKILL),
             *("prlimit", f"--fsize={FETCH_BYTES}", f"--as={MEMORY_BYTES}", "--core=0", "--"),
             *("git", f"--git-dir={self._directory / 'git'}", *arguments),
@@ -201,7 +204,6 @@ class Repository:
                 command, cwd=self._directory, env=environment, stdout=stdout, stderr=stderr
             )
             try:
-                seconds = min(COMMAND_SECONDS, self._deadline - time.monotonic())
                 has_ended = processes.has_ended(process.pid, max(0, seconds))
             finally:
                 processes.stop(process, signal.SIGKILL, 0)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from redis.exceptions import RedisError
-from sqlalchemy import Update, func, select, update
+from sqlalchemy import JSON, Update, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -44,6 +44,11 @@ REASON_CHARACTERS = 2000
 CREDENTIAL = re.compile(r"[!-9;-~]{1,255}:[!-~]{1,1024}")
 # As long as a courier is believed to be at it, without news.
 CLAIM = timedelta(seconds=ERRAND_SECONDS + 60)
+# In which a hook may have [limits] pushes.
+SHARE = timedelta(hours=1)
+# A report that is sent again builds nothing for so long, as sourcehut has it with its nonces.
+KEPT = timedelta(days=90)
+SWEPT_AT_ONCE = 1000
 # As for jobs: a push may be committed and not sent yet, or taken and not claimed yet.
 QUEUE_SETTLE = timedelta(seconds=5)
 
@@ -179,8 +184,12 @@ def reveal_credential(backend: Backend, hook: Hook) -> bytes | None:
 # --- pushes -----------------------------------------------------------------------------------
 
 
-def receive(backend: Backend, hook: Hook, report_id: str, event: dict[str, Any]) -> Push:
-    """Store what was reported, and tell the couriers. The same report again is the same push."""
+def receive(backend: Backend, hook: Hook, report_id: str, event: dict[str, Any]) -> Push | None:
+    """Store what was reported, and tell the couriers. The same report again is the same push.
+
+    None if the hook has had its share for now; then nothing is stored.
+    """
+    known = select(Push).where(Push.hook_id == hook.id, Push.report_id == report_id)
     fields = {
         "hook_id": hook.id,
         "report_id": report_id,
@@ -191,15 +200,30 @@ def receive(backend: Backend, hook: Hook, report_id: str, event: dict[str, Any])
     reported = insert(Push).values(fields).on_conflict_do_nothing().returning(Push.id)
     try:
         with backend.transaction() as session:
+            if session.scalar(known) is None and _is_flooded(backend, session, hook, event):
+                return None
             is_new = session.scalar(reported) is not None
-            push = session.scalars(
-                select(Push).where(Push.hook_id == hook.id, Push.report_id == report_id)
-            ).one()
+            push = session.scalars(known).one()
     except IntegrityError:
         raise NotFound(f"there is no hook {hook.uuid}") from None
     if is_new:
         _enqueue(backend, push.id)
     return push
+
+
+def _is_flooded(backend: Backend, session: Session, hook: Hook, event: dict[str, Any]) -> bool:
+    """Pull requests count apart: strangers, who make those, shall not shut out pushes."""
+    is_request = Push.event["request"] != JSON.NULL
+    latest = session.scalars(
+        select(Push.created)
+        .where(
+            Push.hook_id == hook.id,
+            Push.created > func.now() - SHARE,
+            is_request if event["request"] else ~is_request,
+        )
+        .limit(backend.config.limits.pushes)
+    )
+    return len(latest.all()) >= backend.config.limits.pushes
 
 
 def _enqueue(backend: Backend, push_id: int) -> None:
@@ -304,10 +328,26 @@ def requeue_due(backend: Backend) -> list[int]:
         due = session.scalars(
             select(Push.id)
             .where(Push.status == PushStatus.WAITING, Push.due < settled)
-            .order_by(Push.id)
+            .order_by(Push.due)
+            .limit(SWEPT_AT_ONCE)
         ).all()
     present = backend.pushes.enqueued_ids() if due else set()
     missing = [push_id for push_id in due if push_id not in present]
     for push_id in missing:
         backend.pushes.enqueue(push_id)
     return missing
+
+
+def forget_pushes(backend: Backend) -> None:
+    """Remove what was done long ago. Looks at the oldest only, so that it costs next to nothing."""
+    oldest = select(Push.id).order_by(Push.id).limit(SWEPT_AT_ONCE)
+    with backend.transaction() as session:
+        session.execute(
+            delete(Push)
+            .where(
+                Push.id.in_(oldest),
+                Push.status != PushStatus.WAITING,
+                Push.updated < func.now() - KEPT,
+            )
+            .execution_options(synchronize_session=False)
+        )

@@ -8,10 +8,10 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import func, update
 
 from buildsrht import processes
-from buildsrht.models import Forge, Job, JobStatus
+from buildsrht.models import Delivery, DeliveryStatus, Forge, Job, JobStatus, Push, PushStatus
 from buildsrht.services import hooks, jobs, runs
 from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
@@ -221,6 +221,31 @@ def test_what_triggers_ask_for_is_queued_again_when_redis_forgot_it(backend, mak
     assert backend.deliveries.enqueued_ids() == {1}
 
 
+def test_a_duty_that_fails_keeps_no_other_from_being_done(backend, make_job, monkeypatch):
+    def fail(backend):
+        raise RuntimeError("nobody foresaw this")
+
+    fail.__name__ = "finish_groups"
+    monkeypatch.setattr(janitor.triggers, "finish_groups", fail)
+    job = make_job()
+    backend.redis.flushall()
+    make_queued_long_ago(backend, job.id)
+    janitor.sweep_service(backend)
+    assert backend.queue.enqueued_ids() == {job.id}
+
+
+def test_what_became_of_triggers_is_forgotten_when_its_time_is_over(
+    backend, make_job, row_counts
+):
+    hook = "{action: webhook, condition: always, url: https://example.org}"
+    make_job("success", manifest=f"image: debian/trixie\ntasks: [{{a: b}}]\ntriggers: [{hook}]")
+    with backend.transaction() as session:
+        past = func.now() - timedelta(days=91)
+        session.execute(update(Delivery).values(status=DeliveryStatus.DELIVERED, updated=past))
+    janitor.sweep_service(backend)
+    assert row_counts()["delivery"] == 0
+
+
 def test_a_push_that_redis_forgot_is_queued_again(backend, monkeypatch):
     new = hooks.NewHook(Forge.GITHUB, "https://forge.example.org/ada/hello")
     hook, _ = hooks.create_hook(backend, "ada", new)
@@ -229,6 +254,17 @@ def test_a_push_that_redis_forgot_is_queued_again(backend, monkeypatch):
     monkeypatch.setattr(hooks, "QUEUE_SETTLE", timedelta(0))
     janitor.sweep_service(backend)
     assert backend.pushes.enqueued_ids() == {push.id}
+
+
+def test_a_push_of_long_ago_is_forgotten(backend, row_counts):
+    new = hooks.NewHook(Forge.GITHUB, "https://forge.example.org/ada/hello")
+    hook, _ = hooks.create_hook(backend, "ada", new)
+    hooks.receive(backend, hook, "first", {"updates": [], "request": None, "head": None})
+    with backend.transaction() as session:
+        past = func.now() - timedelta(days=91)
+        session.execute(update(Push).values(status=PushStatus.BUILT, updated=past))
+    janitor.sweep_service(backend)
+    assert row_counts()["push"] == 0
 
 
 def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(

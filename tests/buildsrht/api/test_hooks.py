@@ -1,5 +1,6 @@
 """`POST /hooks/:uuid`: who is let in, what is kept, and what is answered."""
 
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -170,6 +171,23 @@ def test_what_is_not_built_is_answered_with_the_reason_and_not_kept(
 
     assert (answer.status_code, answer.json) == (200, {"status": "ignored", "reason": reason})
     assert row_counts() == before
+
+
+def test_a_flood_is_answered_so_that_no_forge_gives_up_and_it_can_be_sent_again(
+    make_hook, send, row_counts, backend, monkeypatch
+):
+    limits = replace(backend.config.limits, pushes=1)
+    flooded = replace(backend, config=replace(backend.config, limits=limits))
+    monkeypatch.setattr("buildsrht.api.hooks.current_backend", lambda: flooded)
+    hook, key = make_hook()
+    bodies = [encoded(github_push(number=number)) for number in (1, 2)]
+
+    answers = [send(hook, body, github_headers(key, body)) for body in bodies]
+
+    assert [answer.status_code for answer in answers] == [202, 200]
+    reason = "this hook has had 1 within an hour, which is the most; send it again later"
+    assert answers[1].json == {"status": "ignored", "reason": reason}
+    assert row_counts()["push"] == 1
 
 
 def test_a_pull_request_is_kept_as_one(make_hook, send, fetch_push):

@@ -41,6 +41,7 @@ class Forge:
         self.password: str | None = None
         self.redirect: str | None = None
         self.is_dumb = False
+        self.is_asked = threading.Event()
         self.talks = threading.Event()
         self.talks.set()
         self.port = 0
@@ -100,6 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         forge = self.forge
         forge.requests.append(f"{self.command} {self.path}")
+        forge.is_asked.set()
         forge.talks.wait(60)
         if forge.redirect:
             self._say(302, {"Location": forge.redirect + self.path}, b"")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy import String as Text
 from sqlalchemy import cast, func, select, update
 
 from buildsrht import manifest as manifests
+from buildsrht import processes
 from buildsrht.hooks import building, fetching
 from buildsrht.hooks.building import perform
 from buildsrht.hooks.event import Event, Update
@@ -474,6 +476,42 @@ def test_a_courier_that_was_killed_half_way_builds_nothing_twice(
     assert push.job_ids == [job.id for job in jobs_of(reaching)]
     assert len(push.job_ids) == 3
     assert list((reaching.config.var / "pushes").iterdir()) == []
+
+
+# A courier that waits for a forge.
+WAITING = """
+from buildsrht import config
+from buildsrht.backend import open_backend
+from buildsrht.hooks import building, fetching
+
+fetching.COMMAND_SECONDS = 3
+building.perform(open_backend(config.load()), {push_id})
+"""
+
+
+def test_git_does_not_go_on_for_long_after_its_courier_was_killed(
+    forge, make_hook, report, reaching, elsewhere
+):
+    push = report(make_hook(), pushed("1" * 40))
+    forge.talks.clear()
+
+    command = [sys.executable, "-c", WAITING.format(push_id=push.id)]
+    with subprocess.Popen(command, env=elsewhere) as courier:
+        assert forge.is_asked.wait(60)
+        children = pids_naming(forge.url)
+        courier.kill()
+
+    assert children
+    assert all(processes.has_ended(pid, 10) for pid in children)
+
+
+def pids_naming(text):
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if text.encode() in entry.read_bytes():
+                found.append(int(entry.parent.name))
+    return found
 
 
 def test_of_many_couriers_one_builds(forge, make_hook, report, reaching, fetch_push):

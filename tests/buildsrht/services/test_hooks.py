@@ -322,6 +322,47 @@ def test_a_push_that_nobody_got_done_in_time_fails(backend, push, fetch_push):
     assert (fetch_push(push).status, fetch_push(push).reason) == (PushStatus.FAILED, "away")
 
 
+# --- not without end --------------------------------------------------------------------------
+
+REQUEST = Event((Update("refs/pull/1/head", "1" * 40),), request=1).as_json()
+
+
+@pytest.fixture
+def limited(backend):
+    limits = replace(backend.config.limits, pushes=2)
+    return replace(backend, config=replace(backend.config, limits=limits))
+
+
+def test_so_many_pushes_in_an_hour_and_no_more_are_taken_of_one_hook(limited, make, hook):
+    taken = [hooks.receive(limited, hook, name, EVENT) for name in ("a", "b", "c")]
+
+    assert taken[2] is None
+    assert hooks.receive(limited, hook, "a", EVENT).id == taken[0].id  # a repeat is none
+    assert hooks.receive(limited, make()[0], "c", EVENT)
+    set_push(limited, taken[0], created=func.now() - timedelta(hours=1, seconds=1))
+    assert hooks.receive(limited, hook, "c", EVENT)
+
+
+def test_strangers_who_open_pull_requests_leave_room_for_pushes(limited, hook):
+    requests = [hooks.receive(limited, hook, name, REQUEST) for name in ("a", "b", "c")]
+
+    assert [each is None for each in requests] == [False, False, True]
+    assert hooks.receive(limited, hook, "d", EVENT)
+
+
+@pytest.mark.parametrize(
+    ("status", "days", "is_kept"),
+    [("built", 91, False), ("failed", 91, False), ("built", 89, True), ("waiting", 91, True)],
+)
+def test_a_push_is_forgotten_long_after_it_was_done(backend, push, status, days, is_kept):
+    set_push(backend, push, status=status, updated=func.now() - timedelta(days=days))
+
+    hooks.forget_pushes(backend)
+
+    with backend.transaction() as session:
+        assert len(session.scalars(select(Push)).all()) == is_kept
+
+
 def test_the_queue_holds_no_more_than_ids(backend, push):
     [entry] = backend.redis.scan_iter("rq:job:*")
     data = b"".join(backend.redis.hgetall(entry).values())
