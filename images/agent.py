@@ -576,7 +576,8 @@ def serve_sessions(port, sessions, hung_up, signals):
     for descriptor in writable:
         give_credit(port, inputs[descriptor])
     for descriptor in ready:
-        if descriptor in outputs:
+        # What it said on the other one, a moment ago, may have used up its credit.
+        if descriptor in outputs and outputs[descriptor].credit:
             outputs[descriptor].send_output(port, descriptor)
     close_ended(port, sessions)
     if port.descriptor not in ready:

@@ -155,6 +155,12 @@ def test_a_large_file_goes_in_and_comes_back_whole(machine):
     assert hashlib.sha256(output).digest() == hashlib.sha256(content).digest()
 
 
+def test_a_flood_on_both_output_and_errors_comes_whole(machine):
+    flood = f"head -c {16 * WINDOW} /dev/zero"
+    output, errors, closed = command(machine, f"{flood} & {flood} >&2 && wait $!")
+    assert (len(output), len(errors), closed) == (16 * WINDOW, 16 * WINDOW, {"status": 0})
+
+
 def test_input_that_nobody_reads_is_thrown_away_and_does_not_hold_up_the_end(machine):
     assert command(machine, "exec <&-; sleep 0.2; echo done", b"x" * MIB)[0] == b"done\n"
 
