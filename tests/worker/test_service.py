@@ -28,6 +28,8 @@ from buildsrht import config as settings
 from buildsrht import processes
 from buildsrht.backend import Backend, open_backend
 from buildsrht.client import Client
+from buildsrht.services.ssh_keys import add_key
+from buildsrht.services.users import ensure_user
 from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
 from tests.worker.repositories import git, make_repository
 from worker.janitor import pids_naming
@@ -263,6 +265,93 @@ def job_keys(service) -> list[bytes]:
         for key in service.backend.redis.scan_iter()
         if b"job-" in key or key.startswith(b"buildsrht:")
     ]
+
+
+# --- a failed build is looked into ----------------------------------------------------------------
+
+
+class Ssh:
+    """OpenSSH's client, with a new key pair."""
+
+    def __init__(self, directory: Path, port: int):
+        self.key = directory / "key"
+        keygen = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.key)]
+        subprocess.run(keygen, check=True)
+        self.options = [
+            *("-i", str(self.key), "-F", "none", "-o", "IdentitiesOnly=yes"),
+            *("-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=accept-new"),
+            *("-o", f"UserKnownHostsFile={directory}/known-hosts", "-o", f"Port={port}"),
+            *("-o", "LogLevel=ERROR"),
+        ]
+
+    def register(self, service, user: str) -> None:
+        with service.backend.transaction() as session:
+            ensure_user(session, user)
+        add_key(service.backend, user, self.key.with_suffix(".pub").read_text())
+
+    def __call__(self, *words: str, program: str = "ssh", input: bytes = b""):
+        command = [program, *self.options, *words]
+        return subprocess.run(command, input=input, capture_output=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def new_ssh(service, tmp_path_factory):
+    return lambda: Ssh(tmp_path_factory.mktemp("ssh"), service.backend.config.ssh.port)
+
+
+def test_a_failed_build_is_looked_into_copied_from_and_left(service, new_ssh, tmp_path):
+    ssh, strangers, unknown = new_ssh(), new_ssh(), new_ssh()
+    ssh.register(service, "tester")
+    strangers.register(service, "stranger")
+    job = service.finished(service.submit("echo precious >file; (exit 7)"))
+    assert job["status"] == "failed"
+
+    # Its log has the exact command.
+    *_, announced, command = service.log(job).decode().splitlines()
+    assert "The owner of the job gets into it by:" in announced
+    port = service.backend.config.ssh.port
+    assert command == f"ssh -p {port} -t builds@127.0.0.1 connect {job['id']}"
+    here, connect = "builds@127.0.0.1", ("connect", str(job["id"]))
+
+    # Nobody else gets in.
+    assert b"Permission denied" in unknown(here, *connect).stderr
+    refused = strangers(here, *connect)
+    assert (refused.returncode, refused.stdout) == (255, b"")
+    assert b"~tester, who alone may connect to it" in refused.stderr
+    assert b"there is no job 4711" in ssh(here, "connect", "4711").stderr
+
+    # A command with its exit status, and a file.
+    done = ssh(here, *connect, "cat file; id -un; exit 5")
+    assert (done.returncode, done.stdout) == (5, b"precious\nbuild\n"), done.stderr
+    copied = ssh(f"{job['id']}@127.0.0.1:file", str(tmp_path / "copy"), program="scp")
+    assert (tmp_path / "copy").read_bytes() == b"precious\n", copied.stderr
+
+    # Others build meanwhile; and whoever leaves the shell ends the machine.
+    other = service.submit("echo meanwhile")
+    assert service.finished(other)["status"] == "success"
+    left = ssh("-tt", here, *connect, input=b"stty size; exit\n")
+    assert left.returncode == 0, left.stderr
+    gone = ssh(here, *connect)
+    assert gone.returncode == 255
+    assert b"its owner left it" in gone.stderr
+    assert list(service.backend.config.ssh.path.glob("[0-9]*")) == []
+    assert_nothing_is_left(service)
+
+
+def test_a_job_is_submitted_and_followed_by_ssh(service, new_ssh):
+    ssh = new_ssh()
+    ssh.register(service, "tester")
+    manifest = f"image: {IMAGE}\ntasks:\n- build: |\n\techo by-ssh\n".encode()
+    submitted = ssh("builds@127.0.0.1", "submit", "-n", "'a note'", "-t", "One/two", input=manifest)
+    url = submitted.stdout.decode().strip()
+    assert url.startswith(f"{service.backend.config.web.origin}/~tester/job/"), submitted.stderr
+    job_id = url.rpartition("/")[2]
+    tailed = ssh("builds@127.0.0.1", "tail", job_id)
+    assert tailed.returncode == 0
+    assert tailed.stderr.endswith(b": success\n")
+    assert b"\n+ echo by-ssh\nby-ssh\n" in tailed.stdout
+    job = service.client.job(int(job_id))
+    assert (job["note"], job["tags"]) == ("a note", "One/two")
 
 
 # --- rude endings ---------------------------------------------------------------------------------
