@@ -10,14 +10,16 @@ Knows nothing of forges.
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
+from yaml.composer import Composer
 
 from buildsrht.manifest import Manifest, Source
 from buildsrht.manifest.sources import parse_source
 
-# No line is broken for its length; more than a C int holds is an error.
+# No line is broken for its length.
 MOST_COLUMNS = 2**31 - 1
 _TAG = "tag:yaml.org,2002:"
 
@@ -55,7 +57,7 @@ def edit(
 
     Triggers send mail and requests to whomever they name, so they are for those who are known.
     """
-    root = yaml.compose(text, Loader=yaml.CSafeLoader)
+    root = yaml.compose(text, Loader=_Loader)
     assert isinstance(root, MappingNode), "it has been parsed as a manifest"
     _put(root, "sources", _with_source(_find(root, "sources"), clone))
     _put(root, "environment", _with_variables(_find(root, "environment"), variables))
@@ -63,7 +65,22 @@ def edit(
         _put(root, "shell", ScalarNode(f"{_TAG}bool", "false"))
     if manifest.triggers and not keep_triggers:
         _put(root, "triggers", SequenceNode(f"{_TAG}seq", [], flow_style=True))
-    return yaml.serialize(root, Dumper=yaml.CSafeDumper, allow_unicode=True, width=MOST_COLUMNS)
+    # Not the faster one in C: it writes 🚀 as \U0001F680, and the whole script on one line then.
+    return yaml.serialize(root, Dumper=yaml.SafeDumper, allow_unicode=True, width=MOST_COLUMNS)
+
+
+class _Loader(Composer, yaml.CSafeLoader):
+    """Takes `! 1.10` for a string, as the manifest's own reader does; PyYAML's composers do not."""
+
+    def __init__(self, text: str):
+        yaml.CSafeLoader.__init__(self, text)
+        Composer.__init__(self)
+
+    def compose_scalar_node(self, anchor: dict[Any, Node]) -> ScalarNode:
+        event: Any = self.peek_event()  # PyYAML's type stubs promise less of an event
+        if event.tag == "!":
+            event.tag = f"{_TAG}str"
+        return super().compose_scalar_node(anchor)
 
 
 def _with_source(sources: Node | None, clone: Clone) -> SequenceNode:

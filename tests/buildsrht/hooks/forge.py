@@ -1,4 +1,4 @@
-"""A forge on the loopback: repositories behind git's own HTTP server, and what a bad one may do."""
+"""A forge on this host: repositories behind git's own HTTP server, and what a bad one may do."""
 
 import base64
 import os
@@ -35,8 +35,9 @@ def git(directory: Path, *arguments: str, stdin: bytes | None = None) -> str:
 class Forge:
     """`requests` are all that it was asked; the switches are what is wrong with it."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path, host: str):
         self.root = root
+        self.host = host
         self.requests: list[str] = []
         self.password: str | None = None
         self.redirect: str | None = None
@@ -48,7 +49,7 @@ class Forge:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/ada/hello.git"
+        return f"http://{self.host}:{self.port}/ada/hello.git"
 
     @property
     def repository(self) -> Path:
@@ -163,10 +164,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[Forge]:
-    forge = Forge(root)
+def serving(root: Path, host: str = "127.0.0.1") -> Iterator[Forge]:
+    forge = Forge(root, host)
     handler = type("Handler", (_Handler,), {"forge": forge})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer((host, 0), handler)
     server.daemon_threads = True
     forge.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

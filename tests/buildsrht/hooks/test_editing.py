@@ -159,6 +159,7 @@ tasks:
     folded
     text
 - three: 'it''s "quoted" and rather long: %s'
+- five: ! 1.10
 - four: "\\u263a \\x07 \\\\"
 triggers:
 - {action: email, condition: failure, to: Ada <ada@example.org>}
@@ -187,6 +188,13 @@ def test_triggers_are_taken_out_where_the_author_may_be_anybody(written):
 
     assert parse(edited(text)).triggers == parse(text).triggers != ()
     assert parse(edit(text, parse(text), CLONE, VARIABLES, keep_triggers=False)).triggers == ()
+
+
+def test_a_script_stays_readable_and_no_longer_than_it_was():
+    script = "- deploy: |\n    echo 🚀 up\n    make deploy\n"
+    text = f"image: debian\ntasks:\n{script}"
+
+    assert script in edited(text)
 
 
 def test_what_an_alias_shares_is_changed_in_one_place_only():
