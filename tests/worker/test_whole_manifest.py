@@ -17,10 +17,14 @@ from sqlalchemy import select
 
 from buildsrht.backend import Backend
 from buildsrht.config import destinations
-from buildsrht.models import Delivery, JobStatus
-from buildsrht.services import jobs
+from buildsrht.hooks import building
+from buildsrht.hooks.event import Event, Update
+from buildsrht.models import Delivery, Forge, JobStatus, Push
+from buildsrht.services import hooks, jobs
+from buildsrht.services.kept import find_machine
 from buildsrht.services.users import ensure_user
 from buildsrht.storage import Storage
+from tests.buildsrht.hooks.forge import serving as serving_forge
 from tests.conftest import clean
 from tests.worker.clear_text import PLACES, Search
 from tests.worker.conftest import FIRST_MIRROR, own_addresses, replace_in
@@ -317,7 +321,7 @@ def test_what_was_given_in_confidence_is_nowhere_in_clear(walk, place):
     assert walk.search.found(place) == []
 
 
-# --- a job that fails, and one that keeps its machine ---------------------------------------------
+# --- other jobs -----------------------------------------------------------------------------------
 
 
 def test_the_first_task_that_fails_fails_the_job_and_leaves_the_rest_pending(backend, walk):
@@ -330,3 +334,46 @@ def test_the_first_task_that_fails_fails_the_job_and_leaves_the_rest_pending(bac
     outcome = outcome_of(backend, job.id)
     assert outcome.status == JobStatus.FAILED
     assert outcome.tasks == {"good": "success", "bad": "failed", "never": "pending"}
+
+
+def test_shell_keeps_the_machine_of_a_job_without_tasks(backend, walk):
+    with backend.transaction() as session:
+        owner = ensure_user(session, "owner")
+    plan = jobs.read_manifest(backend.catalogue, "image: debian/trixie\nshell: true\n")
+    job = jobs.submit(backend, owner, jobs.Submission(plan))
+    perform(backend, job.id, machines.start)
+    assert outcome_of(backend, job.id).status == JobStatus.SUCCESS
+    kept = find_machine(backend, job.id)
+    assert kept
+    assert kept.ended is None
+
+
+TOLD = r"""
+image: debian/trixie
+tasks:
+- told: |
+    set +x
+    commit=$(git -C hello rev-parse HEAD)
+    printf "%s|" "$BUILD_SUBMITTER" "$BUILD_REASON" "$GIT_REF" "$commit"
+"""
+
+
+def test_a_build_of_a_push_knows_who_submitted_it_and_why(backend, walk, tmp_path):
+    with serving_forge(tmp_path / "forge", own_addresses()[0]) as forge:
+        forge.make()
+        there = destinations(f"{forge.host}:{forge.port}")
+        config = replace_in(backend.config, "courier", allow=there)
+        config = replace_in(config, "network", allow=there)
+        backend = replace(backend, config=replace(config, var=tmp_path))
+        new = hooks.NewHook(forge=Forge.GITHUB, repository=forge.url)
+        hook, _ = hooks.create_hook(backend, "owner", new)
+        commit = forge.push({".build.yml": TOLD})
+        event = Event((Update("refs/heads/main", commit),))
+        push = hooks.receive(backend, hook, "report", event.as_json())
+        building.perform(backend, push.id)
+        with backend.transaction() as session:
+            [job_id] = session.get_one(Push, push.id).job_ids
+        perform(backend, job_id, machines.start)
+    outcome = outcome_of(backend, job_id)
+    told = f"github|github-commit|refs/heads/main|{commit}|"
+    assert outcome.logs["told"].splitlines()[-1].endswith(told), outcome
