@@ -24,7 +24,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from worker.errors import GuestLost
+from worker.errors import GuestLost, GuestRefused
 from worker.guest import HEADER
 from worker.kept.sessions import (
     CLOSED,
@@ -148,6 +148,8 @@ class Hosting:
             ending = {"error": self._farewell}
         except GuestLost as error:
             ending = {"error": str(error) or Fate.LOST.value}
+        except GuestRefused as error:
+            ending = {"error": str(error)}
         except (ConnectionError, asyncio.IncompleteReadError):
             ending = None
         self._leaving.add(visit)
@@ -203,7 +205,7 @@ async def _tell(session: Session, writer: asyncio.StreamWriter) -> dict[str, Any
 
 
 def _ending(data: bytes) -> dict[str, Any]:
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         ending = json.loads(data)
         if isinstance(ending, dict) and isinstance(ending.get("status"), int):
             return {"status": ending["status"]}

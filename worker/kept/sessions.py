@@ -2,7 +2,8 @@
 
 A session has an owner here, who reads what it says and sends it input. One that does not read
 holds up nobody else: the guest sends no more than a window of one session ahead. A guest that does
-not keep to this, or to anything else, is lost.
+not keep to this, or to anything else, is lost. So is one that does not listen, however much it is
+owed: nothing here grows beyond what windows and sessions allow.
 
 Knows nothing of who sits at the other end of a session.
 """
@@ -15,7 +16,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any, NamedTuple
 
-from worker.errors import GuestLost
+from worker.errors import GuestLost, GuestRefused
 from worker.guest import BYE, FRAME_LIMIT, HEADER, HELLO, AgentGuest
 
 OPEN, INPUT, EOF, SIZE, SIGNAL, CREDIT, HANG_UP, QUIT = (bytes([kind]) for kind in b"OIFZSAKQ")
@@ -24,6 +25,12 @@ NUMBER = struct.Struct(">I")
 WINDOW = 256 * 1024
 CHUNK = 64 * 1024
 QUIT_SECONDS = 10
+# Twice as many as an agent serves: those that were hung up count until it says that they ended.
+MOST_SESSIONS = 128
+# All that a guest may leave unread, about; its agent reads whatever comes.
+MOST_UNREAD = MOST_SESSIONS * WINDOW
+# From how many pieces on the order of output and errors is no longer kept.
+MOST_PIECES = 64
 
 
 class ShutDown(GuestLost):
@@ -43,7 +50,7 @@ class Session:
     def __init__(self, number: int, sessions: "Sessions"):
         self.number = number
         self._sessions = sessions
-        self._said: deque[Said] = deque()
+        self._said: deque[tuple[bytes, bytearray]] = deque()
         self._has_said = asyncio.Event()
         # What the guest may still send, and what we may.
         self._theirs = WINDOW
@@ -61,7 +68,8 @@ class Session:
             waiting = asyncio.ensure_future(self._has_said.wait())
             await asyncio.wait([waiting, self._sessions.lost], return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
-        return self._said.popleft()
+        kind, data = self._said.popleft()
+        return Said(kind, bytes(data))
 
     def taken(self, said: Said) -> None:
         """Let the guest send as much again."""
@@ -107,7 +115,18 @@ class Session:
             self._theirs -= len(data)
         if self._theirs < 0:
             raise GuestLost("its agent sent more than it was asked for")
-        self._said.append(Said(kind, data))
+        if data or kind == CLOSED:
+            self._put(kind, data)
+
+    def _put(self, kind: bytes, data: bytes) -> None:
+        """In as few pieces as can be: a guest may send each byte by itself."""
+        if self._said and self._said[-1][0] == kind:
+            self._said[-1][1].extend(data)
+        elif kind != CLOSED and len(self._said) >= MOST_PIECES:
+            # The one before the last is of this kind, as neighbours never are of the same.
+            self._said[-2][1].extend(data)
+        else:
+            self._said.append((kind, bytearray(data)))
         self._has_said.set()
 
 
@@ -123,16 +142,24 @@ class Sessions:
         self.lost = asyncio.ensure_future(self._listen())
 
     def open(self, request: Mapping[str, Any]) -> Session:
-        """Begin a session: `argv`, `user`, `env` and `terminal` as the agent's OPEN has them."""
+        """Begin a session: `argv`, `user`, `env` and `terminal` as the agent's OPEN has them.
+
+        Raises GuestRefused when there are too many.
+        """
+        if len(self._open) >= MOST_SESSIONS:
+            raise GuestRefused(f"{MOST_SESSIONS} sessions in this machine have not ended")
         self._last += 1
         session = self._open[self._last] = Session(self._last, self)
         self.tell(OPEN, NUMBER.pack(session.number) + json.dumps(dict(request)).encode())
         return session
 
     def tell(self, kind: bytes, data: bytes = b"") -> None:
-        # Never waits: windows are what bounds the buffer.
-        if not self.lost.done():
-            self._writer.write(HEADER.pack(kind, len(data)) + data)
+        # Never waits: windows are what bounds the buffer, for a guest that keeps to them.
+        if self.lost.done():
+            return
+        self._writer.write(HEADER.pack(kind, len(data)) + data)
+        if self._writer.transport.get_write_buffer_size() > MOST_UNREAD:
+            self._writer.transport.abort()
 
     async def _listen(self) -> None:
         """Sort what the guest says, until it says QUIT."""

@@ -12,9 +12,21 @@ from contextlib import asynccontextmanager, closing
 import pytest
 
 from tests.worker.fakes import fake_machine
-from worker.errors import GuestLost
+from worker.errors import GuestLost, GuestRefused
 from worker.guest import HEADER, AgentGuest
-from worker.kept.sessions import CLOSED, CREDIT, ERRORS, OUTPUT, WINDOW, Sessions, attending
+from worker.kept.sessions import (
+    CHUNK,
+    CLOSED,
+    CREDIT,
+    ERRORS,
+    MOST_PIECES,
+    MOST_SESSIONS,
+    MOST_UNREAD,
+    OUTPUT,
+    WINDOW,
+    Sessions,
+    attending,
+)
 
 MIB = 1024 * 1024
 ANSWER_SECONDS = 10
@@ -367,6 +379,87 @@ def test_a_guest_that_does_not_keep_to_the_protocol_is_lost(frames, said):
     with closing(theirs):
         theirs.setblocking(False)
         asyncio.run(listen(ours, theirs))
+
+
+def with_hostile_guest(conversation):
+    """`conversation(sessions, say)`; whatever the guest shall say is for it to know."""
+
+    async def run(ours, theirs):
+        sessions = Sessions(*await asyncio.open_connection(sock=ours))
+
+        async def say(data):
+            await asyncio.get_running_loop().sock_sendall(theirs, data)
+
+        async with asyncio.timeout(3 * ANSWER_SECONDS):
+            try:
+                return await conversation(sessions, say)
+            finally:
+                sessions.lost.cancel()
+
+    ours, theirs = socket.socketpair()
+    with closing(theirs):
+        theirs.setblocking(False)
+        return asyncio.run(run(ours, theirs))
+
+
+def test_a_guest_that_says_nothing_again_and_again_takes_up_no_memory():
+    async def conversation(sessions, say):
+        session = sessions.open(request("true"))
+        await say(frame(OUTPUT, 1) * 100_000 + frame(CLOSED, 1, b"{}"))
+        return await session.next_said()
+
+    assert with_hostile_guest(conversation) == (CLOSED, b"{}")
+
+
+def test_a_guest_that_says_each_byte_by_itself_takes_up_no_more_than_its_window():
+    async def conversation(sessions, say):
+        session = sessions.open(request("true"))
+        await say((frame(OUTPUT, 1, b"o") + frame(ERRORS, 1, b"e")) * (WINDOW // 2))
+        await say(frame(CLOSED, 1, b"{}"))
+        # Nobody listens to it until it has said all that.
+        await asyncio.wait_for(until_heard(sessions, say), ANSWER_SECONDS)
+        said = [await session.next_said()]
+        while said[-1].kind != CLOSED:
+            said.append(await session.next_said())
+        return said
+
+    async def until_heard(sessions, say):
+        other = sessions.open(request("true"))
+        await say(frame(CLOSED, 2, b"{}"))
+        await other.next_said()
+
+    said = with_hostile_guest(conversation)
+    assert len(said) <= MOST_PIECES + 1
+    assert b"".join(each.data for each in said if each.kind == OUTPUT) == b"o" * (WINDOW // 2)
+    assert b"".join(each.data for each in said if each.kind == ERRORS) == b"e" * (WINDOW // 2)
+
+
+def test_a_guest_that_asks_for_ever_more_and_reads_nothing_is_lost():
+    async def conversation(sessions, say):
+        session = sessions.open(request("true"))
+
+        async def feed():
+            for _ in range(2 * MOST_UNREAD // CHUNK):
+                session.send(bytes(await session.may_send()))
+                await say(frame(CREDIT, 1, struct.pack(">I", CHUNK)))
+
+        feeding = asyncio.create_task(feed())
+        await asyncio.wait([feeding, sessions.lost], return_when=asyncio.FIRST_COMPLETED)
+        feeding.cancel()
+        with pytest.raises(GuestLost):
+            await asyncio.wait_for(sessions.lost, 1)
+
+    with_hostile_guest(conversation)
+
+
+def test_a_guest_that_never_says_that_a_session_ended_gets_only_so_many():
+    async def conversation(sessions, say):
+        for _ in range(MOST_SESSIONS):
+            sessions.open(request("true")).hang_up()
+        with pytest.raises(GuestRefused, match=f"{MOST_SESSIONS} sessions in this machine"):
+            sessions.open(request("true"))
+
+    with_hostile_guest(conversation)
 
 
 def test_an_agent_from_before_there_were_sessions_is_told_apart():
