@@ -8,6 +8,7 @@ Knows nothing of what the child does.
 
 import ctypes
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -56,6 +57,14 @@ def stop(process: subprocess.Popen[bytes], ask: signal.Signals, grace_seconds: f
     # wait() has reaped it, nobody else can get the group's number.
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def leave_no_core() -> None:
+    """Should this process crash, nothing of its memory is kept: there are secrets in it."""
+    # 1 is too little for any file, and with it Linux starts no program that collects cores either,
+    # as it does for 0. Who is held to 0 may not have 1.
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] != 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
 
 
 def die_with_parent() -> None:

@@ -22,7 +22,7 @@ from buildsrht.backend import Backend, open_backend
 from buildsrht.errors import BuildsError, Conflict
 from buildsrht.manifest import Manifest
 from buildsrht.models import JobStatus
-from buildsrht.processes import die_with_parent
+from buildsrht.processes import die_with_parent, leave_no_core
 from buildsrht.services import runs
 from buildsrht.services.runs import Run
 from worker import machines
@@ -75,6 +75,7 @@ Start = Callable[[Wanted], AbstractContextManager[Machine]]
 def run_job(job_id: int) -> None:
     """RQ's entry point."""
     die_with_parent()
+    leave_no_core()
     with closing(open_backend(settings.load())) as backend:
         perform(backend, job_id, machines.start)
 

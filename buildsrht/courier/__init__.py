@@ -16,7 +16,7 @@ from contextlib import closing
 
 from buildsrht import config as settings
 from buildsrht.backend import open_backend
-from buildsrht.processes import die_with_parent
+from buildsrht.processes import die_with_parent, leave_no_core
 
 
 def deliver(_delivery_id: int) -> None:
@@ -25,6 +25,7 @@ def deliver(_delivery_id: int) -> None:
     from buildsrht.courier import delivery
 
     die_with_parent()
+    leave_no_core()
     with closing(open_backend(settings.load())) as backend:
         delivery.perform(backend)
 
@@ -34,5 +35,6 @@ def build_push(push_id: int) -> None:
     from buildsrht.hooks import building
 
     die_with_parent()
+    leave_no_core()
     with closing(open_backend(settings.load())) as backend:
         building.perform(backend, push_id)

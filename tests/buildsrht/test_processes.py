@@ -1,8 +1,11 @@
 """A child never outlives the one who started it, nor its own stop."""
 
+import os
 import signal
 import subprocess
 import sys
+
+import pytest
 
 from buildsrht import processes
 
@@ -111,3 +114,36 @@ def test_a_child_is_killed_with_the_process_that_forked_it():
         child = int(parent.stdout.readline())
         parent.send_signal(signal.SIGKILL)
         assert processes.has_ended(child, wait_seconds=10)
+
+
+CRASH = """
+import os, resource
+from buildsrht.processes import leave_no_core
+resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+{first}
+child = os.fork()
+if not child:
+    os.abort()
+print(os.WCOREDUMP(os.waitpid(child, 0)[1]))
+"""
+
+
+def crash(directory, first=""):
+    command = [sys.executable, "-c", CRASH.format(first=first)]
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        command, cwd=directory, env=environment, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_crash_leaves_no_core(tmp_path):
+    if crash(tmp_path) == "False":
+        pytest.skip("no process of this machine leaves one")
+    for core in tmp_path.iterdir():
+        core.unlink()
+
+    held_to_none = "resource.setrlimit(resource.RLIMIT_CORE, (0, 0)); os.geteuid() or os.setuid(65534);"
+    for first in ("leave_no_core()", f"{held_to_none} leave_no_core()"):
+        assert crash(tmp_path, first) == "False"
+    assert list(tmp_path.iterdir()) == []
