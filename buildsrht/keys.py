@@ -124,6 +124,9 @@ def drop_old_secrets_keys(directory: Path) -> int:
     """Forget every key but the first. Returns how many."""
     first, *others = _read(directory / SECRETS).splitlines(keepends=True)
     _replace(directory / SECRETS, first)
+    # Of whoever was killed while writing.
+    for leftover in directory.glob(f".{SECRETS}-*"):
+        leftover.unlink(missing_ok=True)
     return len(others)
 
 

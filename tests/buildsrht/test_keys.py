@@ -82,6 +82,16 @@ def test_an_older_key_opens_what_it_sealed_until_it_is_dropped(directory):
         Keys(directory).unseal(old, "x")
 
 
+def test_a_key_that_is_dropped_is_nowhere_though_somebody_was_killed_while_adding_one(directory):
+    old = (directory / SECRETS).read_bytes()
+    (directory / f".{SECRETS}-0123abcd").write_bytes(old)
+    add_secrets_key(directory)
+
+    drop_old_secrets_keys(directory)
+
+    assert [file for file in directory.iterdir() if old in file.read_bytes()] == []
+
+
 def test_a_signature_is_verified_with_the_public_key_that_is_shown(directory):
     keys = Keys(directory)
     public = Ed25519PublicKey.from_public_bytes(base64.b64decode(keys.public_key))
