@@ -1,5 +1,6 @@
 """The commands about deliveries: what triggers sent, and what came back."""
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,7 +61,8 @@ def _subject(row: "Delivery") -> str:
 
 
 def _receiver(row: "Delivery") -> str:
-    return str(row.trigger.get("url") or row.trigger.get("to"))
+    """Without the name and password that an address may have, which are for nobody to see."""
+    return re.sub(r"//[^/?#]*@", "//***@", str(row.trigger.get("url") or row.trigger.get("to")))
 
 
 def _describe(row: "Delivery") -> str:

@@ -25,7 +25,11 @@ def told(backend, make_job):
         "image": "debian/trixie",
         "tasks": [{"build": "x"}],
         "triggers": [
-            {"action": "webhook", "condition": "always", "url": "https://example.org/hook"},
+            {
+                "action": "webhook",
+                "condition": "always",
+                "url": "https://ada:swordfish@example.org/hook",
+            },
             {"action": "email", "condition": "always", "to": "ada@example.org"},
         ],
     }
@@ -44,7 +48,7 @@ def told(backend, make_job):
 
 
 def test_list_prints_what_became_of_each(on_server, told):
-    webhook = "1\tjob 1\tabandoned\t1\thttps://example.org/hook\tanswered with status 410\n"
+    webhook = "1\tjob 1\tabandoned\t1\thttps://***@example.org/hook\tanswered with status 410\n"
     mail = "2\tjob 1\twaiting\t\tada@example.org\t\n"
     assert on_server("delivery", "list", "--user", "owner") == (0, mail + webhook, "")
     assert on_server("delivery", "list", "--user", "owner", "--job", "1").out == mail + webhook
@@ -66,7 +70,7 @@ def test_show_prints_the_last_attempt_and_no_control_character(on_server, told):
     assert re.sub(r"\([0-9a-f-]{36}\)", "(uuid)", done.out) == (
         "delivery: 1 (uuid)\n"
         "of: job 1\n"
-        "to: webhook https://example.org/hook\n"
+        "to: webhook https://***@example.org/hook\n"
         "status: abandoned\n"
         "attempts: 1\n"
         "error: answered with status 410\n"
