@@ -101,7 +101,8 @@ def same_backend(backend: Backend, directory: Path) -> dict[str, str]:
     path = directory / "config.ini"
     path.write_text(
         f"[database]\nurl = {config.database.url}\n[redis]\nurl = {config.redis.url}\n"
-        f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
         f"[ssh]\npath = {config.ssh.path}\n[keys]\npath = {config.keys.path}\n"
+        # The last section, so that options may be added to it.
+        f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
     )
     return {**os.environ, "BUILDSRHT_CONFIG": str(path)}
