@@ -1,6 +1,11 @@
 """Git repositories for jobs to clone."""
 
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 
 def make_repository(path, files):
@@ -16,3 +21,23 @@ def make_repository(path, files):
 def git(path, *arguments):
     identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
     subprocess.run(["git", *identity, *arguments], cwd=path, check=True, capture_output=True)
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextmanager
+def serving(path, host) -> Iterator[str]:
+    """Serve a repository over HTTP, as mere files; its address."""
+    served = path.with_suffix(".git")
+    git(path, "clone", "-q", "--bare", str(path), str(served))
+    git(served, "update-server-info")
+    handler = partial(QuietHandler, directory=str(path.parent))
+    with ThreadingHTTPServer((host, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield "http://{}:{}/{}".format(*server.server_address, served.name)
+        server.shutdown()
+        thread.join()

@@ -12,12 +12,9 @@ import socket
 import string
 import subprocess
 import sys
-import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,7 +28,7 @@ from buildsrht.client import Client
 from buildsrht.services.ssh_keys import add_key
 from buildsrht.services.users import ensure_user
 from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
-from tests.worker.repositories import git, make_repository
+from tests.worker.repositories import git, make_repository, serving
 from worker.janitor import pids_naming
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
@@ -102,21 +99,8 @@ def repository(tmp_path_factory):
     git(path, "tag", "v1")
     (path / "main.c").write_text("second\n")
     git(path, "commit", "-qam", "second")
-    served = path.with_suffix(".git")
-    git(path, "clone", "-q", "--bare", str(path), str(served))
-    git(served, "update-server-info")
-    handler = partial(QuietHandler, directory=str(path.parent))
-    with ThreadingHTTPServer((own_addresses()[0], 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield "http://{}:{}/project.git".format(*server.server_address)
-        server.shutdown()
-        thread.join()
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+    with serving(path, own_addresses()[0]) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,8 @@ searched for what it was given in confidence.
 """
 
 import json
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from sqlalchemy import select
@@ -30,7 +26,7 @@ from tests.worker.clear_text import PLACES, Search
 from tests.worker.conftest import FIRST_MIRROR, own_addresses, replace_in
 from tests.worker.keepsakes import Keepsakes, make_keepsakes
 from tests.worker.outcome import Outcome, outcome_of
-from tests.worker.repositories import git, make_repository
+from tests.worker.repositories import git, make_repository, serving
 from worker import machines
 from worker.run_job import perform
 
@@ -94,11 +90,6 @@ class Walk:
     search: Search
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory) -> Iterator[str]:
     """The address of a git repository with a tag, on this host, over HTTP."""
@@ -106,22 +97,8 @@ def repository(tmp_path_factory) -> Iterator[str]:
     git(path, "tag", "v1")
     (path / "README").write_text("new\n")
     git(path, "commit", "-qam", "second")
-    served = path.with_suffix(".git")
-    git(path, "clone", "-q", "--bare", str(path), str(served))
-    git(served, "update-server-info")
-    handler = partial(QuietHandler, directory=str(path.parent))
-    with serving(handler) as address:
-        yield f"http://{address}/project.git"
-
-
-@contextmanager
-def serving(handler) -> Iterator[str]:
-    with ThreadingHTTPServer((own_addresses()[0], 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield "{}:{}".format(*server.server_address)
-        server.shutdown()
-        thread.join()
+    with serving(path, own_addresses()[0]) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
