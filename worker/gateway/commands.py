@@ -230,7 +230,7 @@ def _read_options(text: str) -> dict[str, Any]:
 
 
 async def _read_manifest(session: Session, limit: int) -> str:
-    data = b""
+    data = bytearray()
     while True:
         kind, payload = await session.receive()
         if kind == END_OF_INPUT:

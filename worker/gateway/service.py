@@ -37,15 +37,33 @@ class Visitor:
 class Service:
     backend: Backend
     open_machine: OpenMachine
-    _waking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAKING))
+    _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WAKING))
+    _waking: dict[int, asyncio.Task[Path]] = field(default_factory=dict)
 
     async def ask(self, question: Callable[..., Answer], *arguments: object) -> Answer:
         return await asyncio.to_thread(question, *arguments)
 
     async def wake(self, job_id: int) -> Path:
-        """The socket at which a job's kept machine is visited, once it runs."""
-        async with self._waking:
+        """The socket at which a job's kept machine is visited, once it runs.
+
+        All who want the same machine wait for the same thread. It goes on when they leave, so that
+        whoever comes and goes again and again has no more of them.
+        """
+        waking = self._waking.get(job_id)
+        if waking is None:
+            waking = self._waking[job_id] = asyncio.create_task(self._wake(job_id))
+            waking.add_done_callback(lambda done: self._forget(job_id, done))
+        return await asyncio.shield(waking)
+
+    async def _wake(self, job_id: int) -> Path:
+        async with self._room:
             return await _in_thread(lambda: self.open_machine(self.backend.config, job_id))
+
+    def _forget(self, job_id: int, done: asyncio.Task[Path]) -> None:
+        del self._waking[job_id]
+        # Everybody who wanted to know may have left, which is not worth a warning.
+        if not done.cancelled():
+            done.exception()
 
 
 async def _in_thread(action: Callable[[], Answer]) -> Answer:
