@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.errors import BadInput, FieldError, Forbidden, NotFound
 from buildsrht.models import SshKey
 from buildsrht.services.users import ensure_user
 
@@ -126,7 +126,7 @@ def list_keys(session: Session, user: str | None = None) -> Sequence[SshKey]:
 
 
 def remove_key(backend: Backend, fingerprint: str) -> None:
-    """From now on nobody gets in by this key; who is in stays."""
+    """From now on nobody gets in by this key, nor begins anything new; what was begun goes on."""
     with backend.transaction() as session:
         removed = session.execute(
             delete(SshKey).where(SshKey.fingerprint == fingerprint).returning(SshKey.id)
@@ -138,6 +138,13 @@ def remove_key(backend: Backend, fingerprint: str) -> None:
 def find_key(session: Session, key: asyncssh.SSHKey) -> SshKey | None:
     """The registered key that this one is, with its user."""
     return session.scalar(select(SshKey).where(SshKey.key == text_of(key)))
+
+
+def require_key(backend: Backend, key_id: int) -> None:
+    """For whoever came in by a key a while ago: that it is still registered. Raises Forbidden."""
+    with backend.transaction() as session:
+        if session.get(SshKey, key_id) is None:
+            raise Forbidden("the key that you came in by is no longer registered")
 
 
 def note_use(backend: Backend, key_id: int) -> None:

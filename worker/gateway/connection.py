@@ -127,7 +127,7 @@ class Connection(asyncssh.SSHServer):
             return False
         if found:
             job_id = int(username) if is_job else None
-            self._visitor = Visitor(found.user, job_id, _address(self._connection))
+            self._visitor = Visitor(found.user, job_id, _address(self._connection), found.id)
             self._key = found
         return found is not None
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BuildsError, OperatorError
+from buildsrht.services import ssh_keys
 from worker.gateway import commands
 from worker.gateway.connection import SIGNATURES, Connection, Room
 from worker.gateway.service import OpenMachine, Service, Visitor
@@ -152,6 +153,8 @@ class Gateway:
             "%s from %s: %s", name, visitor.address, commands.describe(visitor, session.request)
         )
         try:
+            # One connection may go on for days, and have one session after the other.
+            await self.service.ask(ssh_keys.require_key, self.service.backend, visitor.key_id)
             return await commands.serve(self.service, visitor, session)
         except BuildsError as error:
             await session.say(str(error))

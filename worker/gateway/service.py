@@ -31,6 +31,7 @@ class Visitor:
     user: User
     job_id: int | None
     address: str
+    key_id: int
 
 
 @dataclass(frozen=True)

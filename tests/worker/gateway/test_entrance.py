@@ -1,9 +1,11 @@
 """Who gets in, and what there is beside sessions: nothing."""
 
+import asyncio
 import socket
 import subprocess
 import time
 
+import asyncssh
 import pytest
 from sqlalchemy import select
 
@@ -75,6 +77,34 @@ def test_a_key_that_was_removed_gets_nowhere(ssh, backend):
     ssh_keys.remove_key(backend, key.fingerprint)
 
     assert permission_denied(ssh())
+
+
+def test_a_key_that_is_removed_meanwhile_begins_nothing_more_and_what_runs_goes_on(
+    ssh, backend, kept_job
+):
+    async def visit():
+        connecting = asyncssh.connect(
+            *("127.0.0.1", ssh.port),
+            config=None,
+            username="builds",
+            client_keys=[str(ssh.key)],
+            known_hosts=str(ssh.known_hosts),
+        )
+        async with connecting as connection:
+            running = await connection.create_process(f"connect {kept_job.id} echo in; cat")
+            assert await running.stdout.readline() == "in\n"
+            with backend.transaction() as session:
+                [key] = ssh_keys.list_keys(session)
+            ssh_keys.remove_key(backend, key.fingerprint)
+
+            refused = await connection.run(f"connect {kept_job.id} true")
+            goes_on = await running.communicate("still here")
+            return refused, goes_on[0]
+
+    refused, output = asyncio.run(visit())
+    assert refused.stderr == "the key that you came in by is no longer registered\n"
+    assert refused.exit_status == 1
+    assert output == "still here"
 
 
 def test_nobody_is_who_only_shows_somebodys_public_key(ssh, make_client, owner, tmp_path):
