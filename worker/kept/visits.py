@@ -17,6 +17,7 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.config import Config
 from worker.directories import OWNER
+from worker.disk_space import free_bytes
 from worker.errors import RunnerError
 from worker.kept import frozen
 from worker.kept.frozen import Kept
@@ -79,6 +80,9 @@ def _start_keeper(config: Config, kept: Kept) -> None:
             f"{running} machines are being looked into on this host, which is as many as may be;"
             " try again later"
         )
+    # Thawed it takes up more than frozen, and writes on.
+    if free_bytes(config.worker.path) < config.worker.disk_reserve:
+        raise RunnerError("the disk of this build host is short; try again later")
     (kept.directory / TROUBLE_SAID).unlink(missing_ok=True)
     kept.socket.unlink(missing_ok=True)
     # In a session of its own: whoever came first may go before the others.

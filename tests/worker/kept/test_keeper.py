@@ -329,6 +329,15 @@ def test_no_more_at_once_than_the_operator_allows(kept_machine):
     assert open_machine(backend.config, another.job_id)
 
 
+def test_none_on_a_disk_that_is_short(kept_machine):
+    backend, kept = kept_machine()
+    short = replace(backend.config.worker, disk_reserve=2**60)
+    with pytest.raises(RunnerError, match="the disk of this build host is short"):
+        open_machine(replace(backend.config, worker=short), kept.job_id)
+    assert not kept.is_owned
+    assert open_machine(backend.config, kept.job_id)
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
