@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from buildsrht import urls
 from buildsrht.manifest import Manifest, Task
 
 TASKS = ".tasks"
@@ -40,7 +41,7 @@ def always_set(origin: str, owner: str, job_id: int, token: str | None = None) -
     variables = {
         "CI_NAME": "sourcehut",
         "JOB_ID": str(job_id),
-        "JOB_URL": f"{origin}/~{owner}/job/{job_id}",
+        "JOB_URL": urls.job_page(origin, owner, job_id),
     }
     return variables if token is None else {**variables, "OAUTH2_TOKEN": token}
 

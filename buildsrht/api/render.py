@@ -6,21 +6,25 @@ URLs are absolute; times are UTC with an explicit offset.
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
+from buildsrht import urls
 from buildsrht.config import Config
 from buildsrht.models import Artifact, Job, JobGroup, User
 from buildsrht.services.jobs import PAGE
 
 
 def job(config: Config, row: Job) -> dict[str, Any]:
-    logs = f"{config.web.origin}/query/log/{row.id}"
+    origin = config.web.origin
     return {
         "id": row.id,
         "status": row.status,
-        "setup_log": f"{logs}/log",
+        "setup_log": urls.setup_log(origin, row.id),
         "tasks": [
-            {"name": task.name, "status": task.status, "log": f"{logs}/{task.name}/log"}
+            {
+                "name": task.name,
+                "status": task.status,
+                "log": urls.task_log(origin, row.id, task.name),
+            }
             for task in row.tasks
         ],
         "note": row.note,
@@ -49,13 +53,12 @@ def group(config: Config, row: JobGroup, jobs: Iterable[Job]) -> dict[str, Any]:
 
 
 def artifact(config: Config, row: Artifact) -> dict[str, Any]:
-    name = quote(row.name, safe="")
     return {
         "id": row.id,
         "created": time(row.created),
         "path": row.path,
         "name": row.name,
-        "url": f"{config.web.origin}/artifacts/{row.job_id}/{row.secret}/{name}",
+        "url": urls.artifact(config.web.origin, row.job_id, row.secret, row.name),
         "size": row.size,
         "sha256": row.sha256.hex(),
         "expires": time(row.expires),

@@ -7,6 +7,7 @@ nothing here changes after the end.
 import json
 from typing import Any
 
+from buildsrht import urls
 from buildsrht.config import Config
 from buildsrht.models import Job, JobGroup, User
 from buildsrht.services.triggers import Errand
@@ -21,16 +22,20 @@ def body_of(config: Config, errand: Errand) -> bytes:
 
 
 def describe_job(config: Config, job: Job) -> dict[str, Any]:
-    logs = f"{config.web.origin}/query/log/{job.id}"
+    origin = config.web.origin
     return {
         "id": job.id,
         "status": job.status,
-        "setup_log": f"{logs}/log",
+        "setup_log": urls.setup_log(origin, job.id),
         "note": job.note,
         "runner": job.runner,
         "owner": _describe_user(job.owner),
         "tasks": [
-            {"name": task.name, "status": task.status, "log": f"{logs}/{task.name}/log"}
+            {
+                "name": task.name,
+                "status": task.status,
+                "log": urls.task_log(origin, job.id, task.name),
+            }
             for task in job.tasks
         ],
         "tags": "/".join(job.tags) or None,
@@ -53,5 +58,4 @@ def _describe_user(user: User) -> dict[str, str]:
 
 
 def job_url(config: Config, job: Job) -> str:
-    """What people look at; builds know it as JOB_URL."""
-    return f"{config.web.origin}/{job.owner.canonical_name}/job/{job.id}"
+    return urls.job_page(config.web.origin, job.owner.name, job.id)

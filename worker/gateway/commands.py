@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from buildsrht import urls
 from buildsrht.errors import BadInput, BuildsError, FieldError, Forbidden, Gone
 from buildsrht.models import Job, JobStatus, KeptMachine, User
 from buildsrht.services import jobs, kept
@@ -213,9 +214,8 @@ async def submit(service: Service, visitor: Visitor, session: Session, text: str
     options = _read_options(text)
     manifest = await _read_manifest(session, service.backend.config.limits.request)
     job = await service.ask(_submit, service, visitor.user, manifest, options)
-    origin = service.backend.config.web.origin
-    url = f"{origin}/{visitor.user.canonical_name}/job/{job.id}\n"
-    await session.show(url.encode())
+    url = urls.job_page(service.backend.config.web.origin, visitor.user.name, job.id)
+    await session.show(f"{url}\n".encode())
     return 0
 
 
