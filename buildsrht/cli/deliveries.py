@@ -22,7 +22,7 @@ def delivery() -> None:
 @click.option("--user", metavar="NAME", required=True, help="Whose.")
 @click.option("--job", "job_id", metavar="ID", type=click.IntRange(min=1), help="Of this job only.")
 def list_(user: str, job_id: int | None) -> None:
-    """Print the latest, newest first: id, job or group, status, attempts, receiver, error."""
+    """Print the latest 50, newest first: id, job or group, status, attempts, receiver, error."""
     from buildsrht.services import triggers, users
 
     with opened_backend() as backend, backend.transaction() as session:

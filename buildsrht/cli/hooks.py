@@ -93,7 +93,10 @@ def hook_delete(user: str, uuid: UUID) -> None:
 @user_option
 @click.argument("uuid", metavar="[ID]", type=click.UUID, required=False)
 def hook_pushes(user: str, uuid: UUID | None) -> None:
-    """List what was reported last: when, what came of it, jobs, refs; and why, on the next line."""
+    """List what was reported last, to all hooks or the one with this ID.
+
+    Number, time, what came of it, jobs, refs; and why, on the next line.
+    """
     from buildsrht.hooks.event import Event
     from buildsrht.services import hooks
 

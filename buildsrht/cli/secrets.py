@@ -25,7 +25,7 @@ def secret() -> None:
 
 @secret.command("create")
 @click.option("--user", metavar="NAME", required=True, help="Whose it is; made if need be.")
-@click.option("--kind", type=click.Choice(KINDS), required=True)
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="A key is a private one.")
 @click.option("--name", help="What manifests may call it; its UUID does as well.")
 @click.option("--path", help="Of a file: where builds find it, such as ~/.netrc.")
 @click.option("--mode", help="Of a file: its octal mode; 600 unless given.")
