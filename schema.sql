@@ -158,15 +158,18 @@ CREATE TABLE artifact (
 CREATE INDEX artifact_expiry ON artifact (expires) WHERE deleted IS NULL;
 
 -- A machine that was kept after its job, for the job's owner to look into. `ended` says when it
--- went, and `reason` why.
+-- went, and `reason` why. What is on the build host's disk opens with the key that is sealed here,
+-- which goes when the machine does.
 CREATE TABLE kept_machine (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),
     job_id integer NOT NULL UNIQUE REFERENCES job ON DELETE CASCADE,
     runner text NOT NULL,
     expires timestamptz NOT NULL,
+    sealed_key bytea,
     ended timestamptz,
-    reason text
+    reason text,
+    CONSTRAINT kept_machine_has_key CHECK ((sealed_key IS NULL) = (ended IS NOT NULL))
 );
 CREATE INDEX kept_machine_expiry ON kept_machine (expires) WHERE ended IS NULL;
 

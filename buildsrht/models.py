@@ -270,6 +270,7 @@ class KeptMachine(Base):
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
     runner: Mapped[str]
     expires: Mapped[datetime]
+    sealed_key: Mapped[bytes | None]
     ended: Mapped[datetime | None]
     reason: Mapped[str | None]
 

@@ -10,17 +10,32 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 
 from buildsrht.backend import Backend
+from buildsrht.errors import Gone
 from buildsrht.models import KeptMachine
-from buildsrht.services import runs
+from buildsrht.services import runs, sealing
 from buildsrht.services.runs import Run
 
 
-def record_machine(backend: Backend, run: Run, expires: datetime) -> None:
-    """Say that the machine of a job is kept. Raises Conflict when the job is no longer this
-    run's."""
+def record_machine(backend: Backend, run: Run, expires: datetime, key: bytes) -> None:
+    """Say that the machine of a job is kept, locked up with that key. Raises Conflict when the job
+    is no longer this run's, and OperatorError when the key cannot be sealed."""
     with backend.transaction() as session:
         runs.require_ours(session, run)
-        session.add(KeptMachine(job_id=run.job_id, runner=run.runner, expires=expires))
+        sealing.hold_keys(session)
+        machine = KeptMachine(job_id=run.job_id, runner=run.runner, expires=expires)
+        machine.sealed_key = backend.keys.seal(key, sealing.machine_context(machine))
+        session.add(machine)
+
+
+def open_key(backend: Backend, job_id: int) -> bytes:
+    """What the machine of a job is locked up with. Raises Gone, or OperatorError when no key of
+    the service opens it."""
+    with backend.transaction() as session:
+        sealing.hold_keys(session)
+        machine = session.scalar(select(KeptMachine).where(KeptMachine.job_id == job_id))
+        if machine is None or machine.sealed_key is None:
+            raise Gone(f"the machine of job {job_id} is gone: {machine and machine.reason}")
+        return backend.keys.unseal(machine.sealed_key, sealing.machine_context(machine))
 
 
 def find_machine(backend: Backend, job_id: int) -> KeptMachine | None:
@@ -30,12 +45,13 @@ def find_machine(backend: Backend, job_id: int) -> KeptMachine | None:
 
 
 def end_machine(backend: Backend, job_id: int, reason: str) -> bool:
-    """Say that a machine is gone. False if somebody said so before; the first reason stands."""
+    """Say that a machine is gone, and forget its key. False if somebody said so before; the first
+    reason stands."""
     with backend.transaction() as session:
         ended = session.execute(
             update(KeptMachine)
             .where(KeptMachine.job_id == job_id, KeptMachine.ended.is_(None))
-            .values(ended=func.now(), reason=reason)
+            .values(ended=func.now(), reason=reason, sealed_key=None)
             .returning(KeptMachine.id)
             .execution_options(synchronize_session=False)
         )

@@ -14,7 +14,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from buildsrht import keys
 from buildsrht.backend import Backend
-from buildsrht.models import Hook, Secret
+from buildsrht.models import Hook, KeptMachine, Secret
 
 # Any number does, as long as nothing else takes an advisory lock of that number in this database.
 ADVISORY_LOCK = 0x7365616C
@@ -31,10 +31,15 @@ def secret_context(secret: Secret) -> str:
     return f"secret {secret.uuid} of user {secret.owner_id}"
 
 
+def machine_context(machine: KeptMachine) -> str:
+    return f"kept machine {machine.job_id}"
+
+
 SEALED = (
     Column(Secret.sealed, secret_context),
     Column(Hook.sealed, lambda hook: f"hook {hook.uuid}"),
     Column(Hook.credential, lambda hook: f"hook {hook.uuid} credential"),
+    Column(KeptMachine.sealed_key, machine_context),
 )
 
 

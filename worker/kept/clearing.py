@@ -3,11 +3,8 @@ it run was killed. For the janitor of the host they are on.
 """
 
 import logging
-from contextlib import suppress
 
 from buildsrht.backend import Backend
-from buildsrht.errors import OperatorError
-from buildsrht.keys import Keys
 from buildsrht.services import kept as service
 from worker.directories import is_in_use
 from worker.errors import RunnerError
@@ -27,8 +24,6 @@ def clear(backend: Backend) -> None:
     alive = {row.job_id for row in service.list_machines(backend, backend.config.worker.name)}
     if not alive and not backend.config.ssh.path.exists():
         return
-    # Read anew: new ones may be added at any time.
-    keys = Keys(backend.config.keys.path)
     for job_id in alive:
         with frozen.door(backend.config):
             if reason := _why_gone(frozen.find(backend.config, job_id)):
@@ -37,7 +32,7 @@ def clear(backend: Backend) -> None:
     for kept in frozen.all_kept(backend.config):
         with frozen.door(backend.config):
             if not _is_in_use(kept):
-                _care_for(backend, kept, keys)
+                _care_for(backend, kept)
 
 
 def _why_gone(kept: Kept | None) -> str | None:
@@ -58,12 +53,9 @@ def _is_in_use(kept: Kept) -> bool:
     return kept.is_owned or (kept.state is None and is_in_use(kept.directory))
 
 
-def _care_for(backend: Backend, kept: Kept, keys: Keys) -> None:
+def _care_for(backend: Backend, kept: Kept) -> None:
     row = service.find_machine(backend, kept.job_id)
     if row is None or row.ended:
         kept.remove()
-        return
-    kept.tidy()
-    # So that the service's old keys may be dropped soon after a new one was added.
-    with suppress(FileNotFoundError, OperatorError):
-        kept.reseal_key(keys)
+    else:
+        kept.tidy()

@@ -2,7 +2,6 @@
 
     image/         the image's disk, kernel and command line
     disk-1.qcow2   what lies over the image's disk; disk-2 lies over disk-1, and so on
-    key            the key of this machine, sealed with the service's
     made.json      its hardware, and until when it is kept
     frozen-1/      its memory and its own disk, locked up; the highest number is the machine
     owner          the process that freezes it, or in which it runs
@@ -29,7 +28,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from buildsrht.config import Config
-from buildsrht.keys import Keys
 from worker.directories import OWNER, locked, make_owned
 from worker.disk_space import free_bytes
 from worker.errors import RunnerError
@@ -44,7 +42,6 @@ from worker.vm import KERNEL_HEAD, Body
 
 MEMORY, DISK = "memory", "disk"
 MADE = "made.json"
-KEY = "key"
 SOCKET = "socket"
 DOOR = "door"
 STATE = re.compile(r"frozen-(\d+)")
@@ -153,19 +150,12 @@ class Kept:
 
     # --- what its owner does with it ----------------------------------------------------------
 
-    def open_key(self, keys: Keys) -> bytes:
-        try:
-            sealed = (self.directory / KEY).read_bytes()
-        except OSError as error:
-            raise RunnerError(f"{self.directory / KEY}: {error.strerror}") from error
-        return keys.unseal(sealed, _context(self.job_id))
-
-    def freeze(self, machine: Freezable, keys: Keys) -> None:
+    def freeze(self, machine: Freezable, key: bytes) -> None:
         """Stop the machine for good and make what it is now the state that is kept.
 
         If that fails, what was kept before is as it was. Raises RunnerError or OSError.
         """
-        key, salt = self.open_key(keys), vault.new_salt()
+        salt = vault.new_salt()
         before = self._states()
         number = max(map(_number_of, before), default=0) + 1
         making = self.directory / f"{MAKING}{number}"
@@ -184,18 +174,18 @@ class Kept:
         for old in before:
             shutil.rmtree(old, ignore_errors=True)
 
-    def write_disk(self, keys: Keys, target: Path) -> None:
+    def write_disk(self, key: bytes, target: Path) -> None:
         """Make the machine's own disk."""
         with self._opened(DISK) as source, target.open("xb") as file:
-            for data in vault.unlock(source, self.open_key(keys), DISK):
+            for data in vault.unlock(source, key, DISK):
                 file.write(data)
 
     @contextmanager
-    def memory(self, keys: Keys) -> Iterator[int]:
+    def memory(self, key: bytes) -> Iterator[int]:
         """A descriptor from which the machine's memory can be read."""
         with (
             self._opened(MEMORY) as source,
-            read_from(vault.unlock(source, self.open_key(keys), MEMORY)) as descriptor,
+            read_from(vault.unlock(source, key, MEMORY)) as descriptor,
         ):
             yield descriptor
 
@@ -214,12 +204,6 @@ class Kept:
         for path in [*self.directory.glob(f"{MAKING}*"), *self._states()]:
             if path != self.state:
                 shutil.rmtree(path, ignore_errors=True)
-
-    def reseal_key(self, keys: Keys) -> None:
-        """Seal the key anew, unless the service's newest key did."""
-        path = self.directory / KEY
-        if not keys.is_newest(path.read_bytes(), _context(self.job_id)):
-            _write_key(path, keys, self.job_id, self.open_key(keys))
 
 
 @contextmanager
@@ -260,14 +244,13 @@ def need_of(machine: Freezable) -> int:
     return machine.body.hardware.memory + machine.own_disk.stat().st_size + MIB
 
 
-def prepare(config: Config, keys: Keys, job_id: int, body: Body, expires: datetime) -> Kept:
+def prepare(config: Config, job_id: int, body: Body, expires: datetime) -> Kept:
     """A directory of ours for this machine, with everything but the machine itself. Raises
-    OperatorError, or OSError; then nothing is left."""
+    OSError; then nothing is left."""
     kept = Kept.of(config, job_id)
     make_owned(kept.directory)
     try:
         kept.directory.chmod(0o700)
-        _write_key(kept.directory / KEY, keys, job_id, vault.new_key())
         _share_image(body, kept.directory / "image")
         names = [f"disk-{number}.qcow2" for number in range(1, len(body.disks) + 1)]
         for disk, name in zip(body.disks, names, strict=True):
@@ -309,17 +292,6 @@ def _share(source: Path, target: Path) -> None:
 
 def _number_of(state: Path) -> int:
     return int(state.name.partition("-")[2])
-
-
-def _context(job_id: int) -> str:
-    return f"kept machine {job_id}"
-
-
-def _write_key(path: Path, keys: Keys, job_id: int, key: bytes) -> None:
-    new = path.with_name(f".{KEY}")
-    with _new(new) as file:
-        file.write(keys.seal(key, _context(job_id)))
-    new.rename(path)
 
 
 @contextmanager

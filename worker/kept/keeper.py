@@ -18,7 +18,7 @@ from typing import Protocol
 
 from buildsrht.backend import Backend
 from buildsrht.config import Config
-from buildsrht.errors import OperatorError
+from buildsrht.errors import Gone, OperatorError
 from buildsrht.services import kept as service
 from worker import vm
 from worker.directories import owned_directory
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 ATTEND_SECONDS = 30
 # Why a keeper gave up, for whoever waits for it.
 TROUBLE_SAID = "trouble"
+# What is wrong on the host is in the gateway's output; visitors need not know its paths.
+OPERATORS_TROUBLE = "its key does not open on this host, which is for the operator to mend"
 TO_BE_FROZEN = (Fate.IDLE, Fate.OVERDUE, Fate.STOPPED)
 FOR_GOOD = (Fate.LEFT, Fate.SHUT_DOWN)
 
@@ -45,16 +47,17 @@ class Thawed(Freezable, Protocol):
     def ended_itself(self) -> bool: ...
 
 
-Thaw = Callable[[Backend, Kept, Path], AbstractContextManager[Thawed]]
+# With the machine's key, into a directory for its files.
+Thaw = Callable[[Backend, Kept, bytes, Path], AbstractContextManager[Thawed]]
 
 
 @contextmanager
-def thaw(backend: Backend, kept: Kept, directory: Path) -> Iterator[Vm]:
+def thaw(backend: Backend, kept: Kept, key: bytes, directory: Path) -> Iterator[Vm]:
     around = Surroundings(directory / "vm", backend.config.network.allow)
     with vm.thaw(
         kept.body,
-        lambda target: kept.write_disk(backend.keys, target),
-        lambda: kept.memory(backend.keys),
+        lambda target: kept.write_disk(key, target),
+        lambda: kept.memory(key),
         around,
     ) as machine:
         yield machine
@@ -69,7 +72,10 @@ def keep(backend: Backend, job_id: int, thaw: Thaw = thaw) -> None:
     kept.own(os.getpid())
     try:
         fate = _run(backend, kept, thaw)
-    except (*TROUBLE, OperatorError) as error:
+    except OperatorError:
+        (kept.directory / TROUBLE_SAID).write_text(OPERATORS_TROUBLE)
+        raise
+    except (*TROUBLE, Gone) as error:
         (kept.directory / TROUBLE_SAID).write_text(str(error) or type(error).__name__)
         raise
     finally:
@@ -79,17 +85,15 @@ def keep(backend: Backend, job_id: int, thaw: Thaw = thaw) -> None:
 
 
 def _run(backend: Backend, kept: Kept, thaw: Thaw) -> Fate:
-    row = service.find_machine(backend, kept.job_id)
-    if row is None or row.ended:
-        raise RunnerError(f"the machine of job {kept.job_id} is gone: {row and row.reason}")
+    key = service.open_key(backend, kept.job_id)
     kept.tidy()
     directory = backend.config.worker.path / f"kept-{kept.job_id}-{os.getpid()}"
-    with owned_directory(directory), thaw(backend, kept, directory) as machine:
+    with owned_directory(directory), thaw(backend, kept, key, directory) as machine:
         fate = asyncio.run(_host(backend, kept, machine))
         # From here on it takes as long as it takes, which is not for ever.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if fate in TO_BE_FROZEN and not kept.is_over:
-            _freeze_again(backend, kept, machine)
+            _freeze_again(backend, kept, key, machine)
         elif fate is Fate.LOST and machine.ended_itself:
             fate = Fate.SHUT_DOWN
     if fate in FOR_GOOD:
@@ -97,13 +101,13 @@ def _run(backend: Backend, kept: Kept, thaw: Thaw) -> Fate:
     return fate
 
 
-def _freeze_again(backend: Backend, kept: Kept, machine: Thawed) -> None:
+def _freeze_again(backend: Backend, kept: Kept, key: bytes, machine: Thawed) -> None:
     """What was frozen before stays, if this does not succeed."""
     try:
         if reason := frozen.shortage(backend.config, frozen.need_of(machine)):
             raise RunnerError(reason)
-        kept.freeze(machine, backend.keys)
-    except (*TROUBLE, OperatorError) as error:
+        kept.freeze(machine, key)
+    except TROUBLE as error:
         log.warning("the machine of job %d is as it was before: %s", kept.job_id, error)
 
 

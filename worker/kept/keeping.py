@@ -15,7 +15,7 @@ from buildsrht.errors import Conflict, OperatorError
 from buildsrht.services import kept as service
 from buildsrht.services.runs import Run
 from worker.errors import TROUBLE, RunnerError
-from worker.kept import frozen
+from worker.kept import frozen, vault
 from worker.kept.frozen import Freezable, Kept
 from worker.patience import patiently
 
@@ -28,16 +28,17 @@ ENDED_OTHERWISE = "its job ended otherwise"
 class Promise:
     """A machine that its owner was told of. To be kept or withdrawn."""
 
-    def __init__(self, backend: Backend, kept: Kept, machine: Freezable):
+    def __init__(self, backend: Backend, kept: Kept, key: bytes, machine: Freezable):
         self._backend = backend
         self._kept = kept
+        self._key = key
         self._machine = machine
 
     def keep(self) -> None:
         """Freeze the machine, which ends it. If that is not possible, the database says why."""
         try:
-            self._kept.freeze(self._machine, self._backend.keys)
-        except (*TROUBLE, OperatorError) as error:
+            self._kept.freeze(self._machine, self._key)
+        except TROUBLE as error:
             log.warning("the machine of job %d is not kept", self._kept.job_id, exc_info=True)
             self.withdraw(f"it could not be frozen: {error}")
         else:
@@ -57,25 +58,26 @@ def promise(
     """Tell the owner of a job, in its log, how to get into its machine, or why that is not
     possible."""
     try:
-        kept = _prepare(backend, run, machine)
+        key = vault.new_key()
+        kept = _prepare(backend, run, machine, key)
     except (*TROUBLE, OperatorError, Conflict) as error:
         say(f"\nThe machine is not kept: {error}.")
         return None
     say(_announcement(backend.config, run.job_id))
-    return Promise(backend, kept, machine)
+    return Promise(backend, kept, key, machine)
 
 
-def _prepare(backend: Backend, run: Run, machine: Freezable) -> Kept:
+def _prepare(backend: Backend, run: Run, machine: Freezable, key: bytes) -> Kept:
     config = backend.config
     if not machine.guest.has_sessions:
         raise RunnerError("its image was built before that was possible")
     if reason := frozen.shortage(config, frozen.need_of(machine)):
         raise RunnerError(reason)
     expires = datetime.now(UTC) + timedelta(seconds=config.ssh.keep)
-    kept = frozen.prepare(config, backend.keys, run.job_id, machine.body, expires)
+    kept = frozen.prepare(config, run.job_id, machine.body, expires)
     # The directory was first: the janitor takes a row without one for a machine that is gone.
     try:
-        patiently(lambda: service.record_machine(backend, run, expires), config.worker.lease)
+        patiently(lambda: service.record_machine(backend, run, expires, key), config.worker.lease)
     except BaseException:
         kept.remove()
         raise

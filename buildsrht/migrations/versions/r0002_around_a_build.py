@@ -52,8 +52,10 @@ CREATE TABLE kept_machine (
     job_id integer NOT NULL UNIQUE REFERENCES job ON DELETE CASCADE,
     runner text NOT NULL,
     expires timestamptz NOT NULL,
+    sealed_key bytea,
     ended timestamptz,
-    reason text
+    reason text,
+    CONSTRAINT kept_machine_has_key CHECK ((sealed_key IS NULL) = (ended IS NOT NULL))
 );
 CREATE INDEX kept_machine_expiry ON kept_machine (expires) WHERE ended IS NULL;
 

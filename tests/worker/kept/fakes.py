@@ -80,10 +80,12 @@ def keepable_boot(wanted: Wanted) -> Iterator[KeepableMachine]:
 
 
 @contextmanager
-def fake_thaw(backend: Backend, kept: Kept, directory: Path) -> Iterator[KeepableMachine]:
-    with kept.memory(backend.keys) as descriptor, open(descriptor, "rb", closefd=False) as memory:
+def fake_thaw(
+    backend: Backend, kept: Kept, key: bytes, directory: Path
+) -> Iterator[KeepableMachine]:
+    with kept.memory(key) as descriptor, open(descriptor, "rb", closefd=False) as memory:
         assert memory.read() == MEMORY
-    kept.write_disk(backend.keys, directory / "disk")
+    kept.write_disk(key, directory / "disk")
     with fake_machine(directory / "vm") as machine:
         unpack = ["tar", "-C", str(machine.home), "-xf", str(directory / "disk")]
         subprocess.run(unpack, check=True)

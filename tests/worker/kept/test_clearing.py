@@ -11,9 +11,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from buildsrht.keys import Keys, add_secrets_key, drop_old_secrets_keys
+from buildsrht.errors import Gone
+from buildsrht.keys import Keys
 from buildsrht.models import JobStatus, KeptMachine
 from buildsrht.services import kept as service
+from buildsrht.services import sealing
 from tests.worker.fakes import same_backend
 from tests.worker.kept.fakes import keepable_boot
 from worker import janitor
@@ -140,15 +142,19 @@ def test_whenever_a_run_is_killed_nothing_is_promised_that_is_not_there(
     assert (row is None) == (method == "record_machine")
 
 
-def test_keys_of_machines_are_sealed_anew_so_that_old_ones_may_go(
-    backend, kept, tmp_path, monkeypatch
-):
+def test_a_rotation_of_the_services_keys_loses_no_machine(backend, kept, tmp_path):
     directory = tmp_path / "keys"
     shutil.copytree(backend.config.keys.path, directory)
     config = replace(backend.config, keys=replace(backend.config.keys, path=directory))
     rotated = replace(backend, config=config, keys=Keys(directory))
-    before = kept.open_key(rotated.keys)
-    add_secrets_key(directory)
-    janitor.sweep_host(rotated)
-    drop_old_secrets_keys(directory)
-    assert kept.open_key(Keys(directory)) == before
+    before = service.open_key(rotated, kept.job_id)
+    sealing.begin_rotation(rotated)
+    sealing.finish_rotation(rotated)
+    assert service.open_key(rotated, kept.job_id) == before
+
+
+def test_the_key_of_a_machine_goes_with_it(backend, kept):
+    service.end_machine(backend, kept.job_id, "its owner left it")
+    assert service.find_machine(backend, kept.job_id).sealed_key is None
+    with pytest.raises(Gone, match="its owner left it"):
+        service.open_key(backend, kept.job_id)

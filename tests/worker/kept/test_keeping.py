@@ -200,7 +200,7 @@ def test_neither_memory_nor_disk_nor_key_can_be_read_and_nobody_else_may_try(run
         content = path.read_bytes()
         assert mark.encode() not in content
         assert MEMORY[:100] not in content
-        assert kept.open_key(backend.keys) not in content
+        assert service.open_key(backend, kept.job_id) not in content
     assert kept.directory.parent.stat().st_mode & 0o077 == 0
 
 
