@@ -134,6 +134,14 @@ def destinations(text: str) -> tuple[Destination, ...]:
     return tuple(_destination(word) for word in text.split())
 
 
+def guest_destinations(text: str) -> tuple[Destination, ...]:
+    """The same, for guests: their own loopback is the only one they can reach."""
+    found = destinations(text)
+    if any(destination.network.is_loopback for destination in found):
+        raise ValueError("expected addresses of a network: 127.0.0.1 is each guest itself")
+    return found
+
+
 def _destination(word: str) -> Destination:
     address, colon, number = word.partition(":")
     try:
@@ -251,7 +259,7 @@ class Ssh:
 
 @dataclass(frozen=True)
 class Network:
-    allow: tuple[Destination, ...] = option(destinations, "")
+    allow: tuple[Destination, ...] = option(guest_destinations, "")
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,15 @@ MOST_BYTES = 16_384
 # A PGP key carries the signatures of others.
 MOST_PGP_BYTES = 65_536
 OPENSSH = b"-----BEGIN OPENSSH PRIVATE KEY-----"
+PUBLIC = (b"ssh-", b"ecdsa-", b"sk-")
 SSH_KINDS = (Ed25519PrivateKey, EllipticCurvePrivateKey, RSAPrivateKey)
 
 
 def read_ssh_key(data: bytes) -> bytes:
     """A private key that ssh can use without asking for a passphrase."""
     data = _as_text(_within(data, MOST_BYTES))
+    if data.startswith(PUBLIC):
+        raise ValueError("is a public key; what a build needs is its private half")
     load = load_ssh_private_key if OPENSSH in data else load_pem_private_key
     try:
         key = load(data, password=None)

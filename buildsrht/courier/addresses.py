@@ -95,6 +95,7 @@ def checked_addresses(
     if not permitted:
         raise ForbiddenAddress(
             f"{host} is {', '.join(found)}: private, special or our own, and not to be reached"
+            " unless the operator excepts it in [courier] allow"
         )
     return permitted
 

@@ -161,6 +161,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ("[worker]\nname = a b", "expected a name of letters, digits, dots and dashes"),
         ("[network]\nallow = 10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("[network]\nallow = 10.0.0.1:http", "expected a port between 1 and 65535"),
+        ("[network]\nallow = 127.0.0.1:5002", "127.0.0.1 is each guest itself"),
     ],
 )
 def test_a_bad_value_is_refused_with_its_place_the_rule_and_the_value(refusal, text, problem):

@@ -58,7 +58,6 @@ def test_an_ssh_key_with_a_passphrase_is_refused_as_a_build_cannot_type_it(tmp_p
 @pytest.mark.parametrize(
     "data",
     [
-        SSH.export_public_key(),
         SSH.export_private_key()[:-60],
         b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
         b"-----BEGIN RSA PRIVATE KEY-----\n%\n-----END RSA PRIVATE KEY-----\n",
@@ -70,6 +69,11 @@ def test_what_is_no_ssh_private_key_is_refused_without_quoting_it(data):
     with pytest.raises(ValueError, match="is not an ssh private key, or a damaged one") as refusal:
         read_ssh_key(data)
     assert refusal.value.__cause__ is None
+
+
+def test_the_public_half_of_a_key_is_told_from_a_damaged_one():
+    with pytest.raises(ValueError, match="is a public key; what a build needs is its private half"):
+        read_ssh_key(SSH.export_public_key())
 
 
 def test_a_private_key_of_another_trade_is_refused():

@@ -286,6 +286,7 @@ def test_an_address_of_ours_is_not_asked(end_job, receiver, backend, deliveries)
     assert (row.status, receiver.requests) == ("abandoned", [])
     assert row.error == (
         "127.0.0.1 is 127.0.0.1: private, special or our own, and not to be reached"
+        " unless the operator excepts it in [courier] allow"
     )
 
 
