@@ -234,9 +234,7 @@ def test_a_duty_that_fails_keeps_no_other_from_being_done(backend, make_job, mon
     assert backend.queue.enqueued_ids() == {job.id}
 
 
-def test_what_became_of_triggers_is_forgotten_when_its_time_is_over(
-    backend, make_job, row_counts
-):
+def test_what_became_of_triggers_is_forgotten_when_its_time_is_over(backend, make_job, row_counts):
     hook = "{action: webhook, condition: always, url: https://example.org}"
     make_job("success", manifest=f"image: debian/trixie\ntasks: [{{a: b}}]\ntriggers: [{hook}]")
     with backend.transaction() as session:
