@@ -59,6 +59,16 @@ def _was_just_made(path: Path) -> bool:
 
 
 @contextmanager
+def short_path(directory: Path) -> Iterator[str]:
+    """A name of the directory that fits into a socket's address, however deep it is."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Only one process of this host at a time is in a block with this lock file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 from buildsrht.config import Config
 from buildsrht.processes import die_with_parent
 from worker import vm
-from worker.directories import owned_directory
+from worker.directories import owned_directory, short_path
 from worker.errors import MonitorError, RunnerError
 from worker.guest import AgentGuest, Identity
 from worker.images import BuiltImage
@@ -102,7 +102,7 @@ def _warm_up(machine: Vm) -> None:
 
 
 def _await_borrower(directory: Path) -> socket.socket:
-    with socket.socket(socket.AF_UNIX) as listener, _short_path(directory) as path:
+    with socket.socket(socket.AF_UNIX) as listener, short_path(directory) as path:
         listener.bind(f"{path}/{SOCKET}")
         listener.listen(1)
         borrower, _ = listener.accept()
@@ -152,16 +152,6 @@ def _freeze(machine: Vm, sink: int) -> str:
     finally:
         os.close(sink)
     return ""
-
-
-@contextmanager
-def _short_path(directory: Path) -> Iterator[str]:
-    """A name of the directory that fits into a socket's address, however deep it is."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 # --- the run --------------------------------------------------------------------------------------
@@ -271,7 +261,7 @@ def _connected(directory: Path) -> socket.socket:
     keeper = socket.socket(socket.AF_UNIX)
     keeper.settimeout(BORROW_SECONDS)
     try:
-        with _short_path(directory) as path:
+        with short_path(directory) as path:
             keeper.connect(f"{path}/{SOCKET}")
     except OSError:
         keeper.close()

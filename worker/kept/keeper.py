@@ -21,7 +21,7 @@ from buildsrht.config import Config
 from buildsrht.errors import Gone, OperatorError
 from buildsrht.services import kept as service
 from worker import vm
-from worker.directories import owned_directory
+from worker.directories import owned_directory, short_path
 from worker.errors import TROUBLE, GuestLost, RunnerError
 from worker.kept import frozen, keeping
 from worker.kept.frozen import Freezable, Kept
@@ -133,21 +133,11 @@ def _listener(kept: Kept) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX)
     new = kept.socket.with_name(f".{kept.socket.name}")
     new.unlink(missing_ok=True)
-    with _short_path(kept.directory) as path:
+    with short_path(kept.directory) as path:
         listener.bind(f"{path}/{new.name}")
     listener.listen()
     new.rename(kept.socket)
     return listener
-
-
-@contextmanager
-def _short_path(directory: Path) -> Iterator[str]:
-    """A name of the directory that fits into a socket's address, however deep it is."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 def _close(config: Config, kept: Kept) -> bool:
