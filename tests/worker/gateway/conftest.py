@@ -175,7 +175,9 @@ def keep(backend: Backend) -> Callable[..., None]:
     def keep_machine(job: Job, runner: str = "host-1", **fields) -> None:
         expires = datetime.now(UTC) + timedelta(hours=1)
         with backend.transaction() as session:
-            session.add(KeptMachine(job_id=job.id, runner=runner, expires=expires, **fields))
+            key = None if fields.get("ended") else b"sealed"
+            named = {"runner": runner, "expires": expires, "sealed_key": key, **fields}
+            session.add(KeptMachine(job_id=job.id, **named))
 
     return keep_machine
 
