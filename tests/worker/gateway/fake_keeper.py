@@ -122,9 +122,11 @@ class Visit:
             b"Z": lambda payload: self.resize(json.loads(payload)),
             b"S": lambda payload: self._signal(json.loads(payload)["signal"]),
         }
-        while frame := _next(frames):
-            kind, payload = frame
-            actions[kind](payload)
+        # A visitor who leaves with something unread resets the connection.
+        with suppress(ConnectionResetError):
+            while frame := _next(frames):
+                kind, payload = frame
+                actions[kind](payload)
 
     def resize(self, size: dict[str, Any]) -> None:
         cells = struct.pack("HHHH", size["rows"], size["columns"], 0, 0)
