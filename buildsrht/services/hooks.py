@@ -38,7 +38,7 @@ SIGNING_KEY = "whsec_"
 LONGEST_URL = 1024
 # Plain enough to stand in Markdown, in YAML and on git's command line as it is.
 REPOSITORY = re.compile(
-    r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]+)+/?"
+    r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]{1,5})?(/[A-Za-z0-9._~%+-]+){2,}/?"
 )
 REASON_CHARACTERS = 2000
 CREDENTIAL = re.compile(r"[!-9;-~]{1,255}:[!-~]{1,1024}")

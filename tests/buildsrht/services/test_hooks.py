@@ -126,6 +126,7 @@ def test_a_repository_is_a_plain_url(make, url):
         "https://ada:token@forge.example.org/ada/hello",
         "https://forge.example.org",
         "https://forge.example.org/",
+        "https://forge.example.org/hello.git",
         "https://forge.example.org/ada/hello?x=1",
         "https://forge.example.org/ada/hello#main",
         "https://forge.example.org/ada/../hello",
