@@ -36,6 +36,7 @@ sudo mount -t tmpfs tmpfs /mnt
 echo {MARK} | sudo tee /mnt/in-memory >on-disk
 sync on-disk
 (trap '' HUP; while :; do echo tick >>ticks; sleep 0.2; done) >/dev/null 2>&1 </dev/null &
+until test -s ticks; do sleep 0.1; done
 exit 3
 """
 TICKS = "wc -l <ticks"
