@@ -6,6 +6,7 @@ what is missing. Payloads are JSON: a pickle from a shared Redis would be code.
 """
 
 import re
+from collections.abc import Sequence
 
 from redis import Redis
 from rq import Queue
@@ -62,6 +63,16 @@ class IdQueue:
         """What waits in Redis; a worker that takes an entry removes it before it claims its row."""
         found = (self._ours.fullmatch(name) for name in self._queue.job_ids)
         return {int(match[1]) for match in found if match}
+
+    def enqueue_missing(self, row_ids: Sequence[int]) -> list[int]:
+        """Send those of the rows that do not wait in Redis. Returns their ids."""
+        if not row_ids:
+            return []
+        present = self.enqueued_ids()
+        missing = [row_id for row_id in row_ids if row_id not in present]
+        for row_id in missing:
+            self.enqueue(row_id)
+        return missing
 
     def _name(self, row_id: int) -> str:
         return f"{self._kind}-{row_id}"

@@ -177,11 +177,7 @@ def requeue_missing(backend: Backend) -> list[int]:
             .where(Job.status == JobStatus.QUEUED, Job.queued < func.now() - QUEUE_SETTLE)
             .order_by(Job.id)
         ).all()
-    present = backend.queue.enqueued_ids()
-    missing = [job_id for job_id in queued if job_id not in present]
-    for job_id in missing:
-        backend.queue.enqueue(job_id)
-    return missing
+    return backend.queue.enqueue_missing(queued)
 
 
 def expire_leases(backend: Backend) -> list[int]:

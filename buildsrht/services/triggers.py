@@ -229,13 +229,7 @@ def requeue_due(backend: Backend) -> list[int]:
         due = session.scalars(
             select(Delivery.id).where(_is_due()).order_by(Delivery.due).limit(SWEPT_AT_ONCE)
         ).all()
-    if not due:
-        return []
-    present = backend.deliveries.enqueued_ids()
-    missing = [delivery_id for delivery_id in due if delivery_id not in present]
-    for delivery_id in missing:
-        backend.deliveries.enqueue(delivery_id)
-    return missing
+    return backend.deliveries.enqueue_missing(due)
 
 
 def remove_old(backend: Backend) -> None:
