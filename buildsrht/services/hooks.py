@@ -27,6 +27,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
 from buildsrht.models import Forge, Hook, Job, Push, PushStatus, User, Visibility
 from buildsrht.queue import ERRAND_SECONDS
+from buildsrht.services.sealing import credential_context, hold_keys, hook_context
 from buildsrht.services.users import ensure_user
 
 log = logging.getLogger(__name__)
@@ -92,18 +93,19 @@ def create_hook(backend: Backend, user: str, wanted: NewHook) -> tuple[Hook, str
     """A new hook, and what its reports are proven with, shown this once."""
     _check(wanted)
     proof = wanted.public_key or _new_secret(wanted.forge)
-    uuid = uuid4()
     hook = Hook(
-        uuid=uuid,
+        uuid=uuid4(),
         forge=wanted.forge,
         repository=check_repository("repository", wanted.repository),
         visibility=wanted.visibility,
         pull_requests=wanted.pull_requests,
-        sealed=backend.keys.seal(proof.encode(), f"hook {uuid}"),
     )
-    if wanted.credential:
-        hook.credential = backend.keys.seal(wanted.credential.encode(), f"hook {uuid} credential")
     with backend.transaction() as session:
+        hold_keys(session)
+        hook.sealed = backend.keys.seal(proof.encode(), hook_context(hook))
+        if wanted.credential:
+            plain = wanted.credential.encode()
+            hook.credential = backend.keys.seal(plain, credential_context(hook))
         hook.owner_id = ensure_user(session, user).id
         session.add(hook)
         session.flush()
@@ -172,13 +174,13 @@ def require_hook(session: Session, uuid: UUID) -> Hook:
 
 def reveal_proof(backend: Backend, hook: Hook) -> str:
     """The secret, or for sourcehut the public key, that reports are proven with."""
-    return backend.keys.unseal(hook.sealed, f"hook {hook.uuid}").decode()
+    return backend.keys.unseal(hook.sealed, hook_context(hook)).decode()
 
 
 def reveal_credential(backend: Backend, hook: Hook) -> bytes | None:
     if hook.credential is None:
         return None
-    return backend.keys.unseal(hook.credential, f"hook {hook.uuid} credential")
+    return backend.keys.unseal(hook.credential, credential_context(hook))
 
 
 # --- pushes -----------------------------------------------------------------------------------
@@ -331,11 +333,7 @@ def requeue_due(backend: Backend) -> list[int]:
             .order_by(Push.due)
             .limit(SWEPT_AT_ONCE)
         ).all()
-    present = backend.pushes.enqueued_ids() if due else set()
-    missing = [push_id for push_id in due if push_id not in present]
-    for push_id in missing:
-        backend.pushes.enqueue(push_id)
-    return missing
+    return backend.pushes.enqueue_missing(due)
 
 
 def forget_pushes(backend: Backend) -> None:

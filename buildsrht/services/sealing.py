@@ -31,14 +31,22 @@ def secret_context(secret: Secret) -> str:
     return f"secret {secret.uuid} of user {secret.owner_id}"
 
 
+def hook_context(hook: Hook) -> str:
+    return f"hook {hook.uuid}"
+
+
+def credential_context(hook: Hook) -> str:
+    return f"hook {hook.uuid} credential"
+
+
 def machine_context(machine: KeptMachine) -> str:
     return f"kept machine {machine.job_id}"
 
 
 SEALED = (
     Column(Secret.sealed, secret_context),
-    Column(Hook.sealed, lambda hook: f"hook {hook.uuid}"),
-    Column(Hook.credential, lambda hook: f"hook {hook.uuid} credential"),
+    Column(Hook.sealed, hook_context),
+    Column(Hook.credential, credential_context),
     Column(KeptMachine.sealed_key, machine_context),
 )
 
