@@ -8,16 +8,14 @@ Whoever hangs up ends the session.
 import asyncio
 import contextlib
 import json
-import struct
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from worker.errors import GuestLost, GuestRefused
 from worker.gateway.session import Ending, Frame, Session, ending_of
+from worker.guest import FRAME_LIMIT, HEADER
 
-HEADER = struct.Struct(">cI")
-FRAME_LIMIT = 1024 * 1024
 OPEN, OUTPUT, ERROR_OUTPUT, END = (bytes([kind]) for kind in b"ODXE")
 USER = "build"
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.errors import GuestLost, GuestRefused
-from worker.guest import HEADER
+from worker.guest import FRAME_LIMIT, HEADER
 from worker.kept.sessions import (
     CLOSED,
     EOF,
@@ -38,7 +38,6 @@ from worker.kept.sessions import (
     ShutDown,
 )
 
-FRAME_LIMIT = 1024 * 1024
 # From connecting to saying what is wanted; and what somebody may take to hear how it ended.
 OPEN_SECONDS = 10
 LAST_WORDS_SECONDS = 10

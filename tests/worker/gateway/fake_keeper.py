@@ -23,7 +23,7 @@ from typing import Any
 
 from buildsrht.config import Config
 from worker.errors import RunnerError
-from worker.gateway.visit import HEADER
+from worker.guest import HEADER
 
 CHUNK = 64 * 1024
 
