@@ -3,7 +3,8 @@
 What is complete has a digest, which is its ETag: it can be revalidated, and a download resumed
 (RFC 9110, sections 13 and 14). What may still grow has none, and a range that begins at its end
 is no mistake there: nothing has come yet. That is answered with 206 and no bytes, because `hut`,
-which follows a log with ranges, takes both 200 and 416 for failure.
+which follows a log with ranges, takes both 200 and 416 for failure. It also insists on two offsets
+in Content-Range, where nothing is there at all: it is told of the one that it begins with.
 """
 
 import logging
@@ -70,7 +71,7 @@ def _bytes(read: Reader, size: int, wanted: tuple[int, int] | None, may_grow: bo
     if not may_grow and size > 0:
         raise RequestedRangeNotSatisfiable(size)
     response = _stream(read, size, size, 206)
-    response.headers["Content-Range"] = f"bytes */{size}"
+    response.headers["Content-Range"] = f"bytes */{size}" if size else "bytes 0-0/*"
     return response
 
 
