@@ -8,8 +8,108 @@ CREATE TABLE "user" (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),
     name text NOT NULL UNIQUE CHECK (name ~ '^[a-z_][a-z0-9_-]{0,62}$'),
-    admin boolean NOT NULL DEFAULT false
+    admin boolean NOT NULL DEFAULT false,
+    updated timestamptz NOT NULL DEFAULT now(),
+    email text,
+    -- An Argon2 hash in its own notation; nobody signs in without one but through a provider.
+    password text
 );
+CREATE UNIQUE INDEX user_email ON "user" (lower(email));
+
+-- Who signs in through an OpenID Connect provider: what the provider calls them, for good.
+CREATE TABLE identity (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    issuer text NOT NULL,
+    subject text NOT NULL,
+    UNIQUE (issuer, subject)
+);
+CREATE INDEX identity_user ON identity (user_id);
+
+-- A browser in which somebody has signed in. Its cookie is kept as the SHA-256 of its text.
+CREATE TABLE sign_in (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    expires timestamptz NOT NULL
+);
+CREATE INDEX sign_in_user ON sign_in (user_id);
+CREATE INDEX sign_in_expiry ON sign_in (expires);
+
+-- A program that users may let act for them. One that can keep a secret has one.
+CREATE TABLE oauth_client (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    name text NOT NULL CHECK (length(name) BETWEEN 1 AND 128),
+    description text,
+    url text,
+    redirect_uris text[] NOT NULL,
+    secret_hash bytea CHECK (length(secret_hash) = 32)
+);
+CREATE INDEX oauth_client_owner ON oauth_client (owner_id, id DESC);
+
+-- What a user has allowed a program. Without a client it is this service's own command line. All
+-- tokens that come of it die with it.
+CREATE TABLE oauth_grant (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    client_id integer REFERENCES oauth_client ON DELETE CASCADE,
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    revoked timestamptz
+);
+CREATE INDEX oauth_grant_user ON oauth_grant (user_id, id DESC);
+CREATE INDEX oauth_grant_client ON oauth_grant (client_id) WHERE client_id IS NOT NULL;
+
+-- RFC 6749, section 4.1, and RFC 7636: good once, and for a moment.
+CREATE TABLE authorization_code (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    grant_id integer NOT NULL REFERENCES oauth_grant ON DELETE CASCADE,
+    redirect_uri text NOT NULL,
+    challenge text NOT NULL,
+    expires timestamptz NOT NULL,
+    used timestamptz
+);
+CREATE INDEX authorization_code_grant ON authorization_code (grant_id);
+CREATE INDEX authorization_code_expiry ON authorization_code (expires);
+
+-- RFC 8628: what a device waits with until its user has typed the short code and decided.
+CREATE TABLE device_code (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    user_code text NOT NULL UNIQUE,
+    client_id integer REFERENCES oauth_client ON DELETE CASCADE,
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    expires timestamptz NOT NULL,
+    pause_seconds integer NOT NULL DEFAULT 5,
+    polled timestamptz,
+    denied timestamptz,
+    grant_id integer REFERENCES oauth_grant ON DELETE CASCADE,
+    used timestamptz
+);
+CREATE INDEX device_code_client ON device_code (client_id) WHERE client_id IS NOT NULL;
+CREATE INDEX device_code_grant ON device_code (grant_id) WHERE grant_id IS NOT NULL;
+CREATE INDEX device_code_expiry ON device_code (expires);
+
+-- Each is good once, for the next one and an access token. One that comes a second time was stolen
+-- from somebody: then its grant is revoked.
+CREATE TABLE refresh_token (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    grant_id integer NOT NULL REFERENCES oauth_grant ON DELETE CASCADE,
+    expires timestamptz NOT NULL,
+    used timestamptz
+);
+CREATE INDEX refresh_token_grant ON refresh_token (grant_id);
+CREATE INDEX refresh_token_expiry ON refresh_token (expires);
 
 -- The public keys by which the ssh gateway knows its users.
 CREATE TABLE ssh_key (
@@ -55,6 +155,22 @@ CREATE TABLE job_group (
 );
 CREATE INDEX job_group_unfinished ON job_group (id) WHERE finished IS NULL;
 
+-- A working tree that was submitted with a job, instead of a repository to clone. `directory` is
+-- where builds find it; `deleted` says when its bytes went.
+CREATE TABLE tree (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    uuid uuid NOT NULL UNIQUE DEFAULT gen_random_uuid(),
+    directory text NOT NULL,
+    size bigint NOT NULL,
+    sha256 bytea NOT NULL CHECK (length(sha256) = 32),
+    expires timestamptz NOT NULL,
+    deleted timestamptz
+);
+CREATE INDEX tree_owner ON tree (owner_id);
+CREATE INDEX tree_expiry ON tree (expires) WHERE deleted IS NULL;
+
 CREATE TABLE job (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),
@@ -87,6 +203,9 @@ CREATE TABLE job (
 
     -- What its manifest asks for at its end, so that its end needs no manifest.
     triggers jsonb NOT NULL DEFAULT '[]',
+    tree_id integer REFERENCES tree ON DELETE SET NULL,
+    -- What its build host decided and found: see buildsrht.services.plans.
+    plan jsonb NOT NULL DEFAULT '{}',
 
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),
@@ -96,6 +215,7 @@ CREATE TABLE job (
 );
 CREATE INDEX job_owner ON job (owner_id, id DESC);
 CREATE INDEX job_group_member ON job (group_id) WHERE group_id IS NOT NULL;
+CREATE INDEX job_tree ON job (tree_id) WHERE tree_id IS NOT NULL;
 -- The janitor and the queue page read unfinished jobs only; this index stays small for ever.
 CREATE INDEX job_unfinished ON job (id) WHERE status IN ('pending', 'queued', 'running');
 
@@ -111,10 +231,12 @@ CREATE TABLE token (
     comment text,
     expires timestamptz NOT NULL,
     revoked timestamptz,
-    job_id integer REFERENCES job ON DELETE CASCADE
+    job_id integer REFERENCES job ON DELETE CASCADE,
+    grant_id integer REFERENCES oauth_grant ON DELETE CASCADE
 );
 CREATE INDEX token_user ON token (user_id);
 CREATE INDEX token_job ON token (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX token_grant ON token (grant_id) WHERE grant_id IS NOT NULL;
 
 CREATE TABLE task (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -173,7 +295,41 @@ CREATE TABLE kept_machine (
 );
 CREATE INDEX kept_machine_expiry ON kept_machine (expires) WHERE ended IS NULL;
 
--- The outbox: an email or a webhook, written in the transaction that ends its job or group, and
+-- What happened to a job, each written in the transaction in which it happens: `status` is the job's
+-- from then on, `task_status` a task's.
+CREATE TABLE job_event (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    job_id integer NOT NULL REFERENCES job ON DELETE CASCADE,
+    kind text NOT NULL CHECK (kind IN ('created', 'status', 'task', 'settings')),
+    status text NOT NULL CHECK (status IN
+        ('pending', 'queued', 'running', 'success', 'failed', 'timeout', 'cancelled')),
+    task_id integer REFERENCES task ON DELETE CASCADE,
+    task_status text CHECK (task_status IN
+        ('pending', 'running', 'success', 'failed', 'skipped')),
+    attempt integer NOT NULL,
+    cause text,
+    CONSTRAINT job_event_of_task CHECK
+        ((kind = 'task') = (task_id IS NOT NULL AND task_status IS NOT NULL))
+);
+CREATE INDEX job_event_job ON job_event (job_id, id);
+
+-- Where a user wants to be told of what happens to their jobs: `query` is GraphQL, and what it finds
+-- is what is sent. It may see what `scopes` allow, which are those of the token that made it.
+CREATE TABLE webhook (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    owner_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    client_id integer REFERENCES oauth_client ON DELETE CASCADE,
+    scopes text[] NOT NULL CHECK (cardinality(scopes) > 0),
+    events text[] NOT NULL CHECK (cardinality(events) > 0),
+    url text NOT NULL,
+    query text NOT NULL
+);
+CREATE INDEX webhook_owner ON webhook (owner_id, id DESC);
+CREATE INDEX webhook_client ON webhook (client_id) WHERE client_id IS NOT NULL;
+
+-- The outbox: an email or a webhook, written in the transaction in which it comes to be owed, and
 -- delivered later, as often as it takes. `uuid` is what a receiver knows it by.
 CREATE TABLE delivery (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -197,9 +353,18 @@ CREATE TABLE delivery (
     response_headers jsonb,
     response_body text,
     error text,
-    CONSTRAINT delivery_of_one CHECK ((job_id IS NULL) <> (group_id IS NULL))
+    -- What a user's webhook is told, once its query has been evaluated: the same at each attempt.
+    webhook_id integer REFERENCES webhook ON DELETE CASCADE,
+    event_id bigint REFERENCES job_event ON DELETE CASCADE,
+    payload text,
+    CONSTRAINT delivery_of_one CHECK ((job_id IS NULL) <> (group_id IS NULL)),
+    CONSTRAINT delivery_of_event CHECK ((webhook_id IS NULL) = (event_id IS NULL))
 );
-CREATE UNIQUE INDEX delivery_once_for_job ON delivery (job_id, position) WHERE replay_of IS NULL;
+CREATE UNIQUE INDEX delivery_once_for_job ON delivery (job_id, position)
+    WHERE replay_of IS NULL AND webhook_id IS NULL;
+CREATE UNIQUE INDEX delivery_once_for_webhook ON delivery (webhook_id, event_id)
+    WHERE replay_of IS NULL AND webhook_id IS NOT NULL;
+CREATE INDEX delivery_event ON delivery (event_id) WHERE event_id IS NOT NULL;
 CREATE UNIQUE INDEX delivery_once_for_group ON delivery (group_id, position)
     WHERE replay_of IS NULL;
 CREATE INDEX delivery_owner ON delivery (owner_id, id DESC);

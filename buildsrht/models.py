@@ -50,6 +50,15 @@ class SecretKind(enum.StrEnum):
     FILE = "file"
 
 
+class EventKind(enum.StrEnum):
+    """What may happen to a job."""
+
+    CREATED = "created"
+    STATUS = "status"
+    TASK = "task"
+    SETTINGS = "settings"
+
+
 class DeliveryStatus(enum.StrEnum):
     WAITING = "waiting"
     DELIVERED = "delivered"
@@ -97,6 +106,7 @@ class Base(DeclarativeBase):
         TaskStatus: Word(TaskStatus),
         Visibility: Word(Visibility),
         SecretKind: Word(SecretKind),
+        EventKind: Word(EventKind),
         DeliveryStatus: Word(DeliveryStatus),
         Forge: Word(Forge),
         PushStatus: Word(PushStatus),
@@ -115,10 +125,120 @@ class User(Base):
     created: Mapped[datetime] = _generated()
     name: Mapped[str]
     admin: Mapped[bool] = mapped_column(default=False)
+    updated: Mapped[datetime] = _generated()
+    email: Mapped[str | None]
+    password: Mapped[str | None]
 
     @property
     def canonical_name(self) -> str:
         return "~" + self.name
+
+
+class Identity(Base):
+    """A user's account with an OpenID Connect provider."""
+
+    __tablename__ = "identity"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    issuer: Mapped[str]
+    subject: Mapped[str]
+
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class SignIn(Base):
+    __tablename__ = "sign_in"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    hash: Mapped[bytes]
+    expires: Mapped[datetime]
+
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class OAuthClient(Base):
+    """A program that users may let act for them; public, if it has no secret."""
+
+    __tablename__ = "oauth_client"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    uuid: Mapped[UUID] = _generated()
+    name: Mapped[str]
+    description: Mapped[str | None]
+    url: Mapped[str | None]
+    redirect_uris: Mapped[list[str]]
+    secret_hash: Mapped[bytes | None]
+
+    owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class OAuthGrant(Base):
+    """What a user has allowed a program; without a client, this service's own command line."""
+
+    __tablename__ = "oauth_grant"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    client_id: Mapped[int | None] = mapped_column(ForeignKey("oauth_client.id"))
+    scopes: Mapped[list[str]]
+    revoked: Mapped[datetime | None]
+
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    client: Mapped[OAuthClient | None] = relationship(lazy="joined")
+
+
+class AuthorizationCode(Base):
+    __tablename__ = "authorization_code"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    hash: Mapped[bytes]
+    grant_id: Mapped[int] = mapped_column(ForeignKey("oauth_grant.id"))
+    redirect_uri: Mapped[str]
+    challenge: Mapped[str]
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+
+    grant: Mapped[OAuthGrant] = relationship(lazy="joined", innerjoin=True)
+
+
+class DeviceCode(Base):
+    __tablename__ = "device_code"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    hash: Mapped[bytes]
+    user_code: Mapped[str]
+    client_id: Mapped[int | None] = mapped_column(ForeignKey("oauth_client.id"))
+    scopes: Mapped[list[str]]
+    expires: Mapped[datetime]
+    pause_seconds: Mapped[int] = mapped_column(default=5)
+    polled: Mapped[datetime | None]
+    denied: Mapped[datetime | None]
+    grant_id: Mapped[int | None] = mapped_column(ForeignKey("oauth_grant.id"))
+    used: Mapped[datetime | None]
+
+    client: Mapped[OAuthClient | None] = relationship(lazy="joined")
+
+
+class RefreshToken(Base):
+    __tablename__ = "refresh_token"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    hash: Mapped[bytes]
+    grant_id: Mapped[int] = mapped_column(ForeignKey("oauth_grant.id"))
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+
+    grant: Mapped[OAuthGrant] = relationship(lazy="joined", innerjoin=True)
 
 
 class Token(Base):
@@ -133,6 +253,7 @@ class Token(Base):
     expires: Mapped[datetime]
     revoked: Mapped[datetime | None]
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    grant_id: Mapped[int | None] = mapped_column(ForeignKey("oauth_grant.id"))
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
 
@@ -187,6 +308,22 @@ class JobGroup(Base):
     jobs: Mapped[list["Job"]] = relationship(order_by="Job.id", viewonly=True)
 
 
+class Tree(Base):
+    """A working tree that was submitted with a job; its bytes are in storage until `deleted`."""
+
+    __tablename__ = "tree"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    uuid: Mapped[UUID] = _generated()
+    directory: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[bytes]
+    expires: Mapped[datetime]
+    deleted: Mapped[datetime | None]
+
+
 class Job(Base):
     __tablename__ = "job"
 
@@ -213,6 +350,8 @@ class Job(Base):
     idempotency_key: Mapped[str | None]
     idempotency_hash: Mapped[bytes | None]
     triggers: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
+    tree_id: Mapped[int | None] = mapped_column(ForeignKey("tree.id"))
+    plan: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(
@@ -277,8 +416,46 @@ class KeptMachine(Base):
     job: Mapped[Job] = relationship()
 
 
+class JobEvent(Base):
+    """Something that happened to a job, and the status that the job had from then on."""
+
+    __tablename__ = "job_event"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    created: Mapped[datetime] = _generated()
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
+    kind: Mapped[EventKind]
+    status: Mapped[JobStatus]
+    task_id: Mapped[int | None] = mapped_column(ForeignKey("task.id"))
+    task_status: Mapped[TaskStatus | None]
+    attempt: Mapped[int]
+    cause: Mapped[str | None]
+
+    job: Mapped[Job] = relationship()
+    task: Mapped[Task | None] = relationship()
+
+
+class Webhook(Base):
+    """Where a user wants to be told of what happens to their jobs, and what about it."""
+
+    __tablename__ = "webhook"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    owner_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    client_id: Mapped[int | None] = mapped_column(ForeignKey("oauth_client.id"))
+    scopes: Mapped[list[str]]
+    events: Mapped[list[str]]
+    url: Mapped[str]
+    query: Mapped[str]
+
+    owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+    client: Mapped[OAuthClient | None] = relationship(lazy="joined")
+
+
 class Delivery(Base):
-    """One email or webhook, of a job's end or of a group's."""
+    """One email or webhook, of a job's end, of a group's, or of an event that a user's webhook is
+    for."""
 
     __tablename__ = "delivery"
 
@@ -302,6 +479,9 @@ class Delivery(Base):
     response_headers: Mapped[dict[str, Any] | None]
     response_body: Mapped[str | None]
     error: Mapped[str | None]
+    webhook_id: Mapped[int | None] = mapped_column(ForeignKey("webhook.id"))
+    event_id: Mapped[int | None] = mapped_column(ForeignKey("job_event.id"))
+    payload: Mapped[str | None]
 
 
 class Hook(Base):

@@ -42,16 +42,21 @@ class Outbox:
         return {_NAME: self}
 
 
+def of(session: Session) -> Outbox:
+    """What the transaction of this session owes so far."""
+    outbox: Outbox = session.info[_NAME]
+    return outbox
+
+
 def note_end_of_job(session: Session, job_id: int, status: JobStatus) -> None:
     """Write down what is owed as the job has just been moved to its final status."""
-    outbox: Outbox = session.info[_NAME]
     job = session.execute(
         select(Job.owner_id, Job.group_id, Job.triggers).where(Job.id == job_id)
     ).one()
     succeeded = status == JobStatus.SUCCESS
     _write(session, job.triggers, succeeded, owner_id=job.owner_id, job_id=job_id)
     if job.group_id is not None:
-        outbox.group_ids.add(job.group_id)
+        of(session).group_ids.add(job.group_id)
 
 
 def is_to_be_finished() -> ColumnElement[bool]:
@@ -105,7 +110,7 @@ def _write(
 
 
 def _owe(session: Session, **columns: Any) -> int:
-    outbox: Outbox = session.info[_NAME]
+    outbox = of(session)
     expires = func.now() + timedelta(seconds=outbox.patience_seconds)
     delivery_id = session.scalars(
         insert(Delivery)

@@ -10,7 +10,8 @@
 Every move is one conditional UPDATE, so cancel, timeout, failure and success may race: the first
 that commits stands, and a final state never changes. Nothing else assigns a status.
 
-With a job's end goes, in the same transaction, what its triggers ask for (buildsrht.outbox).
+With each move goes, in the same transaction, that it happened (buildsrht.events), and with a job's
+end what its triggers ask for (buildsrht.outbox).
 """
 
 from typing import Any
@@ -19,8 +20,9 @@ from sqlalchemy import func, update
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
+from buildsrht import events
 from buildsrht.errors import Conflict
-from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus
 from buildsrht.outbox import note_end_of_job
 
 FINAL = frozenset(status for status in JobStatus if status.is_final)
@@ -38,12 +40,18 @@ TASK_FOLLOWS = {
 
 
 def move_job(
-    session: Session, job_id: int, to: JobStatus, *only_if: ColumnElement[bool], **changes: Any
+    session: Session,
+    job_id: int,
+    to: JobStatus,
+    *only_if: ColumnElement[bool],
+    cause: str | None = None,
+    **changes: Any,
 ) -> None:
     """Move a job to `to`, changing its other columns with it, or raise Conflict.
 
     `only_if` narrows the condition, for instance to one runner's lease. Conflict means that the
     job was in no state that `to` may follow, or that `only_if` did not hold: nothing was changed.
+    `cause` is a sentence for the job's owner, where the move does not go without saying.
     """
     if to.is_final:
         changes["finished"] = func.now()
@@ -56,6 +64,7 @@ def move_job(
     )
     if moved.first() is None:
         raise Conflict(f"job {job_id} cannot become {to} now")
+    events.record(session, job_id, EventKind.STATUS, cause=cause)
     if to.is_final:
         note_end_of_job(session, job_id, to)
 
@@ -69,10 +78,11 @@ def move_task(
         .where(Task.id == task_id, Task.status.in_(_before(TASK_FOLLOWS, to)), *only_if)
         .values(status=to, updated=func.now())
         .execution_options(synchronize_session=False)
-        .returning(Task.id)
-    )
-    if moved.first() is None:
+        .returning(Task.job_id)
+    ).first()
+    if moved is None:
         raise Conflict(f"task {task_id} cannot become {to} now")
+    events.record(session, moved.job_id, EventKind.TASK, task_id=task_id, task_status=to)
 
 
 def _before(follows: dict[Any, Any], to: Any) -> list[Any]:

@@ -13,13 +13,14 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from buildsrht import events
 from buildsrht import manifest as manifests
 from buildsrht.backend import Backend
 from buildsrht.catalogue import Catalogue, Image
 from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
 from buildsrht.logs import LogName
 from buildsrht.manifest import Manifest
-from buildsrht.models import Job, JobStatus, Task, TaskStatus, User, Visibility
+from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus, User, Visibility
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 from buildsrht.status import move_job
 
@@ -194,7 +195,7 @@ def _find_repeated(session: Session, owner: User, submission: Submission) -> Job
 def _store(session: Session, owner: User, submission: Submission) -> Job:
     """Insert a job and its tasks, and return them with what the database filled in.
 
-    Two plain statements, each of which answers with its rows: the ORM's own way takes more than
+    Plain statements, each of which answers with its rows: the ORM's own way takes more than
     twice the processor time, and that is what bounds how many submissions a second are accepted.
     """
     connection = session.connection()
@@ -206,6 +207,7 @@ def _store(session: Session, owner: User, submission: Submission) -> Job:
     ]
     # Given no rows at all, SQLAlchemy would insert one of nothing but defaults.
     stored = connection.execute(INSERT_TASKS, tasks) if tasks else ()
+    events.record(session, job.id, EventKind.CREATED)
     return Job(**job._mapping, owner=owner, tasks=[Task(**task._mapping) for task in stored])
 
 
