@@ -98,8 +98,9 @@ def _build(backend: Backend, push: Push) -> _Outcome:
     deadline = time.monotonic() + PUSH_SECONDS
     outcome = _Outcome()
     with fetching.repository(home / str(push.id), size, deadline) as repository:
+        builder = _Builder(backend, push, event, repository, outcome)
         for ref, commit in _commits(push, event, remote, repository, outcome):
-            _build_commit(backend, push, event, ref, commit, repository, outcome)
+            builder.build_commit(ref, commit)
     return outcome
 
 
@@ -157,75 +158,59 @@ def _fetch(repository: Repository, remote: Remote, forge: Forge, update: Update)
     return repository.fetch_ref(remote, update.ref, update.object)
 
 
-def _build_commit(
-    backend: Backend,
-    push: Push,
-    event: Event,
-    ref: str,
-    commit: Commit,
-    repository: Repository,
-    outcome: _Outcome,
-) -> None:
-    files = repository.manifests(commit.id)
-    if rules.asks_to_be_skipped(commit.message):
-        outcome.remarks.append(f"{ref}: its message asks not to be built")
-    elif not files:
-        outcome.remarks.append(f"{ref}: no manifest in {commit.id[:12]}")
-    else:
-        for file in files:
-            try:
-                _build_file(backend, push, event, ref, commit, repository, file, outcome)
-            except (BadInput, FetchRefused) as bad:
-                outcome.failures.append(f"{ref}: {shown(file.path)}: {bad}")
+@dataclass(frozen=True)
+class _Builder:
+    """Makes jobs of the commits of one push, and notes what has become of each."""
 
+    backend: Backend
+    push: Push
+    event: Event
+    repository: Repository
+    outcome: _Outcome
 
-def _build_file(
-    backend: Backend,
-    push: Push,
-    event: Event,
-    ref: str,
-    commit: Commit,
-    repository: Repository,
-    file: File,
-    outcome: _Outcome,
-) -> None:
-    plan = job_service.read_manifest(backend.catalogue, repository.read(file))
-    if not rules.wants(plan.manifest, push.hook.forge, ref):
-        outcome.remarks.append(f"{ref}: {shown(file.path)} does not want it")
-    elif outcome.built >= MOST_JOBS:
-        outcome.remarks.append(f"{ref}: {shown(file.path)} left out, after {MOST_JOBS} others")
-    else:
-        submission = _submission(backend, push, event, ref, commit, file.path, plan)
-        job_service.submit(backend, push.hook.owner, submission)
-        outcome.built += 1
+    def build_commit(self, ref: str, commit: Commit) -> None:
+        files = self.repository.manifests(commit.id)
+        if rules.asks_to_be_skipped(commit.message):
+            self.outcome.remarks.append(f"{ref}: its message asks not to be built")
+        elif not files:
+            self.outcome.remarks.append(f"{ref}: no manifest in {commit.id[:12]}")
+        else:
+            for file in files:
+                try:
+                    self._build_file(ref, commit, file)
+                except (BadInput, FetchRefused) as bad:
+                    self.outcome.failures.append(f"{ref}: {shown(file.path)}: {bad}")
 
+    def _build_file(self, ref: str, commit: Commit, file: File) -> None:
+        remarks = self.outcome.remarks
+        plan = job_service.read_manifest(self.backend.catalogue, self.repository.read(file))
+        if not rules.wants(plan.manifest, self.push.hook.forge, ref):
+            remarks.append(f"{ref}: {shown(file.path)} does not want it")
+        elif self.outcome.built >= MOST_JOBS:
+            remarks.append(f"{ref}: {shown(file.path)} left out, after {MOST_JOBS} others")
+        else:
+            submission = self._submission(ref, commit, file.path, plan)
+            job_service.submit(self.backend, self.push.hook.owner, submission)
+            self.outcome.built += 1
 
-def _submission(
-    backend: Backend,
-    push: Push,
-    event: Event,
-    ref: str,
-    commit: Commit,
-    path: str,
-    plan: BuildPlan,
-) -> Submission:
-    hook = push.hook
-    text = editing.edit(
-        plan.text,
-        plan.manifest,
-        _clone(hook, event, commit),
-        rules.variables(hook, event, ref),
-        keep_triggers=event.is_trusted,
-    )
-    digest = hashlib.sha256(f"{ref}\0{path}".encode()).hexdigest()[:32]
-    return Submission(
-        job_service.read_manifest(backend.catalogue, text),
-        note=job_service.check_note(rules.note(hook, event, commit, _notices(event, plan))),
-        tags=job_service.check_tags(rules.tags(hook, event, ref, path)),
-        secrets=event.is_trusted,
-        visibility=hook.visibility,
-        idempotency_key=hook_service.job_key(push, digest),
-    )
+    def _submission(self, ref: str, commit: Commit, path: str, plan: BuildPlan) -> Submission:
+        hook, event = self.push.hook, self.event
+        text = editing.edit(
+            plan.text,
+            plan.manifest,
+            _clone(hook, event, commit),
+            rules.variables(hook, event, ref),
+            keep_triggers=event.is_trusted,
+        )
+        digest = hashlib.sha256(f"{ref}\0{path}".encode()).hexdigest()[:32]
+        return Submission(
+            job_service.read_manifest(self.backend.catalogue, text),
+            note=job_service.check_note(rules.note(hook, event, commit, _notices(event, plan))),
+            tags=job_service.check_tags(rules.tags(hook, event, ref, path)),
+            secrets=event.is_trusted,
+            visibility=hook.visibility,
+            idempotency_key=hook_service.job_key(self.push, digest),
+        )
 
 
 def _notices(event: Event, plan: BuildPlan) -> list[str]:
