@@ -4,23 +4,19 @@ import json
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from socket import create_server
 from textwrap import dedent
 
 import pytest
 from flask import Flask
-from werkzeug.serving import make_server
 
 from buildsrht import cli, config, manifest
-from buildsrht.app import create_app
 from buildsrht.backend import Backend
 from buildsrht.models import JobStatus, TaskStatus, Visibility
 from buildsrht.services.tokens import SCOPES
+from tests.live_server import live_server
 from tests.worker.fakes import fake_boot
 from worker.run_job import perform
 
@@ -93,31 +89,11 @@ VARYING = (
 RUN = re.compile(r"<!-- run (\d+) -->")
 
 
-@contextmanager
-def served(app: Flask, listener) -> Iterator[None]:
-    server = make_server("127.0.0.1", 0, app, threaded=True, fd=listener.fileno())
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture
 def live(backend: Backend) -> Iterator[Backend]:
     """The backend of a server that answers on its origin."""
-    with closing(create_server(("127.0.0.1", 0))) as listener:
-        origin = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        settings = replace(
-            backend.config,
-            web=replace(backend.config.web, origin=origin),
-            worker=replace(backend.config.worker, name=RUNNER),
-        )
-        backend = replace(backend, config=settings)
-        with served(create_app(backend), listener):
-            yield backend
+    with live_server(backend, RUNNER) as live:
+        yield live
 
 
 @pytest.fixture
