@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import psycopg2
 from redis import Redis
 from redis.backoff import ExponentialBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, exc
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -31,6 +33,15 @@ from buildsrht.storage import Storage
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+
+# What the libraries raise when a server is away or too busy to answer in time.
+OUTAGES = (
+    exc.OperationalError,
+    exc.InterfaceError,
+    exc.TimeoutError,
+    RedisConnectionError,
+    RedisTimeoutError,
+)
 
 
 @dataclass(frozen=True)

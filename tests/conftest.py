@@ -26,6 +26,7 @@ from buildsrht.keys import make_missing
 from buildsrht.logs import Logs, LogWriter, spool_chunks
 from buildsrht.models import Artifact, Base, Job, JobStatus, User
 from buildsrht.services import artifacts, jobs, runs, tokens
+from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
 from buildsrht.storage import Storage
 
@@ -154,7 +155,7 @@ def token(backend: Backend) -> Callable[..., str]:
     """The text of a new token: `token(owner, "jobs:read")`; with all scopes if none is named."""
 
     def make(user: User, *scopes: str, **options) -> str:
-        return tokens.create_token(backend, user.name, scopes or tokens.SCOPES, **options)
+        return tokens.create_token(backend, user.name, scopes or SCOPES, **options)
 
     return make
 

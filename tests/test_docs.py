@@ -15,7 +15,7 @@ from flask import Flask
 from buildsrht import cli, config, manifest
 from buildsrht.backend import Backend
 from buildsrht.models import JobStatus, TaskStatus, Visibility
-from buildsrht.services.tokens import SCOPES
+from buildsrht.services.scopes import SCOPES
 from tests.live_server import live_server
 from tests.worker.fakes import fake_boot
 from worker.run_job import perform

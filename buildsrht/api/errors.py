@@ -10,13 +10,12 @@ from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-import redis.exceptions
-import sqlalchemy.exc
 from flask import Flask, request
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
+from buildsrht.backend import OUTAGES
 from buildsrht.errors import (
     BadInput,
     BuildsError,
@@ -39,14 +38,6 @@ STATUSES: dict[type[BuildsError], int] = {
     Gone: 410,
 }
 
-# What the libraries raise when a server is away or too busy to answer in time.
-OUTAGES = (
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-    sqlalchemy.exc.TimeoutError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
-)
 RETRY_SECONDS = 5
 
 

@@ -79,6 +79,17 @@ def anything(name: str, value: Any) -> Any:
     return value
 
 
+def anything_of(kind: type[T], called: str) -> Kind[T]:
+    """The same, where it must be of this kind."""
+
+    def read(name: str, value: Any) -> T:
+        if not isinstance(value, kind):
+            _refuse(name, f"must be {called}")
+        return value
+
+    return read
+
+
 # --- requests ---------------------------------------------------------------------------------
 
 

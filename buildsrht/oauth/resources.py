@@ -52,19 +52,20 @@ def install(app: Flask, backend: Backend) -> None:
     app.extensions[EXTENSION] = protector
 
 
-def acting_token(scope: str) -> Token:
-    """The token that this request is made with; it has `scope`.
+def acting_token(scope: str | None) -> Token:
+    """The token that this request is made with; it has `scope`, where that is all that matters.
 
     Raises TokenRefused or ScopeMissing.
     """
     try:
-        token: Token = current_app.extensions[EXTENSION].acquire_token([scope])
+        scopes = [scope] if scope else []
+        token: Token = current_app.extensions[EXTENSION].acquire_token(scopes)
     except MissingAuthorizationError as error:
         raise TokenRefused("this needs a token: send `Authorization: Bearer ...`") from error
     except UnsupportedTokenTypeError as error:
         raise TokenRefused("the header must read `Authorization: Bearer ...`") from error
     except InsufficientScopeError as error:
-        raise ScopeMissing(scope) from error
+        raise ScopeMissing(scope or "") from error
     except OAuth2Error as error:
         reason = "the token is unknown, expired or revoked"
         raise TokenRefused(reason, error="invalid_token", error_description=reason) from error

@@ -1,0 +1,14 @@
+"""GraphQL: what `POST /query` answers, and what the queries of users' webhooks find.
+
+The schema comes first (schema.graphqls); resolvers are bound to its fields, call one service each
+and return rows. There are no rules and no queries here, and nothing of HTTP.
+
+    execution   a request's text becomes a response, within limits
+    limits      what a text may ask for, counted before anything is done
+    access      the grants that fields need
+    context     what resolvers find in `info.context`
+    errors      errors as the response has them
+    scalars     times, cursors, uploads
+    pages       lists, a page at a time
+    schema      the resolvers of all subjects, put together
+"""

@@ -1,0 +1,92 @@
+"""What resolvers find in `info.context`: who asks, the Backend, and one session to read in.
+
+Everything that a request reads comes from that session, which can change nothing. Mutations are
+the services', which have transactions of their own; the session begins anew with each, so that
+what a mutation returns is what it made of it.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from buildsrht.backend import Backend
+from buildsrht.errors import BuildsError
+from buildsrht.models import User
+from buildsrht.services.scopes import granted
+
+SECONDS = 3
+
+
+class LimitExceeded(BuildsError):
+    """The request asks for more than one request may."""
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, and what their token is good for. `client_id` is the OAuth client that has it, if
+    any; `token_id` the token itself, where there is one."""
+
+    user: User
+    scopes: tuple[str, ...]
+    client_id: int | None = None
+    token_id: int | None = None
+
+    @cached_property
+    def grants(self) -> frozenset[str]:
+        return granted(self.scopes)
+
+
+class Context:
+    """One request. `payload` is what `webhook` answers, if the request is a webhook's."""
+
+    def __init__(self, backend: Backend, asker: Asker, payload: Any = None):
+        self.backend = backend
+        self.asker = asker
+        self.payload = payload
+        self._session: Session | None = None
+        self._deadline = time.monotonic() + SECONDS
+
+    @property
+    def viewer(self) -> User:
+        return self.asker.user
+
+    @property
+    def origin(self) -> str:
+        """Where this service is on the web."""
+        return self.backend.config.web.origin
+
+    @property
+    def session(self) -> Session:
+        """The session of this request. It reads, and no statement of it outlives the deadline."""
+        if self._session is None:
+            self._session = Session(self.backend.engine)
+        if not self._session.in_transaction():
+            milliseconds = max(1, int(1000 * (self._deadline - time.monotonic())))
+            self._session.connection().exec_driver_sql(
+                f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {milliseconds}"
+            )
+        return self._session
+
+    def check_deadline(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise LimitExceeded(f"this takes longer than the {SECONDS} seconds that a query may")
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """For a mutation: what was read before is forgotten. It takes the time that it takes, and
+        reading its result is given as much as any query."""
+        self.close()
+        try:
+            yield
+        finally:
+            self._deadline = time.monotonic() + SECONDS
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+            self._session = None
