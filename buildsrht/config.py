@@ -185,6 +185,7 @@ class Limits:
     request: int = option(size, "1MiB")
     log: int = option(size, "64MiB")
     artifact: int = option(size, "1GiB")
+    tree: int = option(size, "64MiB")
     pushes: int = option(positive, "60")
 
 
@@ -223,6 +224,12 @@ class Snapshots:
 @dataclass(frozen=True)
 class Keys:
     path: Path = option(Path, "%(var)s/keys")
+
+
+@dataclass(frozen=True)
+class OAuth:
+    access_lifetime: int = option(duration, "1h")
+    refresh_lifetime: int = option(duration, "30d")
 
 
 @dataclass(frozen=True)
@@ -276,6 +283,7 @@ class Config:
     worker: Worker
     snapshots: Snapshots
     keys: Keys
+    oauth: OAuth
     mail: Mail
     courier: Courier
     ssh: Ssh
@@ -301,6 +309,7 @@ SECTIONS: dict[str, type] = {
     "worker": Worker,
     "snapshots": Snapshots,
     "keys": Keys,
+    "oauth": OAuth,
     "mail": Mail,
     "courier": Courier,
     "ssh": Ssh,

@@ -22,6 +22,7 @@ from buildsrht.manifest.document import read_document
 from buildsrht.manifest.model import Grant, Manifest, Source, Submitter, Task, Trigger
 from buildsrht.manifest.problems import ManifestError, Problem, Refused, Report
 from buildsrht.manifest.rules import read_manifest, read_triggers
+from buildsrht.manifest.sources import clone_path, inside_home
 from buildsrht.manifest.value import Value
 
 __all__ = [
@@ -34,6 +35,8 @@ __all__ = [
     "Submitter",
     "Task",
     "Trigger",
+    "clone_path",
+    "inside_home",
     "parse",
     "parse_triggers",
 ]

@@ -33,7 +33,7 @@ def parse_source(text: str) -> Source:
         _part("ref", _ref, ref)
     if directory is None:
         directory = _part("url", _repository_of, path)
-    _part("directory", _inside_home, directory)
+    _part("directory", inside_home, directory)
     return Source(url, scm or "git", directory, ref)
 
 
@@ -69,7 +69,8 @@ def _repository_of(path: str) -> str:
     return name
 
 
-def _inside_home(directory: str) -> str:
+def inside_home(directory: str) -> str:
+    """The rule for a directory that something is put into."""
     line(directory, longest=LONGEST_PATH)
     if directory.startswith("-"):
         raise ValueError("may not begin with -")

@@ -1,4 +1,4 @@
-"""What users do with jobs: submit, look, list, start, cancel."""
+"""What users do with jobs: submit, look, list, start, cancel, change, submit once more."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from buildsrht import events
+from buildsrht import events, urls
 from buildsrht import manifest as manifests
 from buildsrht.backend import Backend
 from buildsrht.catalogue import Catalogue, Image
@@ -22,6 +22,7 @@ from buildsrht.logs import LogName
 from buildsrht.manifest import Manifest
 from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus, User, Visibility
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
+from buildsrht.services.trees import name_tree
 from buildsrht.status import move_job
 
 log = logging.getLogger(__name__)
@@ -61,12 +62,18 @@ class Submission:
     idempotency_key: str | None = None
     # What whoever submits may hand on to the job: all that the user may do, or what a token may.
     grantable: frozenset[str] = EVERYTHING
+    # What is unpacked in place of a source: buildsrht.services.trees.
+    tree_id: int | None = None
+    # Whether those are told whom the manifest's triggers name.
+    tells: bool = True
 
     @property
     def hash(self) -> bytes:
         """The same for the same request, for telling a repeated submit from a reused key."""
         request = [self.plan.text, self.note, *self.tags, self.execute, self.secrets]
-        return hashlib.sha256(json.dumps([*request, self.visibility]).encode()).digest()
+        # Keys that were used before there were trees stay good.
+        tree = [] if self.tree_id is None else [self.tree_id]
+        return hashlib.sha256(json.dumps([*request, self.visibility, *tree]).encode()).digest()
 
 
 class Page(NamedTuple):
@@ -144,8 +151,8 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
     """Store a job and, unless it is held back, put it into the queue.
 
     With an idempotency key that this owner used before, nothing is stored and the first job is
-    returned; BadInput if that one was asked for differently. Forbidden if the manifest asks for
-    more than whoever submits may hand on.
+    returned; BadInput if that one was asked for differently, or if its tree is not kept any more.
+    Forbidden if the manifest asks for more than whoever submits may hand on.
     """
     _insist_on_grantable(submission)
     try:
@@ -153,7 +160,7 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
             repeated = _find_repeated(session, owner, submission)
             if repeated:
                 return repeated
-            job = _store(session, owner, submission)
+            job = _store(backend, session, owner, submission)
     except IntegrityError:
         # Two submits with one idempotency key raced, and the constraint picked the other.
         with backend.transaction() as session:
@@ -192,12 +199,14 @@ def _find_repeated(session: Session, owner: User, submission: Submission) -> Job
     return job
 
 
-def _store(session: Session, owner: User, submission: Submission) -> Job:
+def _store(backend: Backend, session: Session, owner: User, submission: Submission) -> Job:
     """Insert a job and its tasks, and return them with what the database filled in.
 
     Plain statements, each of which answers with its rows: the ORM's own way takes more than
     twice the processor time, and that is what bounds how many submissions a second are accepted.
     """
+    if submission.tree_id is not None:
+        name_tree(backend, session, owner, submission.tree_id)
     connection = session.connection()
     insert_job = INSERT_QUEUED if submission.execute else INSERT_PENDING
     job = connection.execute(insert_job, _job_row(owner, submission)).one()
@@ -213,6 +222,7 @@ def _store(session: Session, owner: User, submission: Submission) -> Job:
 
 def _job_row(owner: User, submission: Submission) -> dict[str, Any]:
     plan = submission.plan
+    triggers = plan.manifest.triggers if submission.tells else ()
     return {
         "owner_id": owner.id,
         "manifest": plan.text,
@@ -222,11 +232,62 @@ def _job_row(owner: User, submission: Submission) -> dict[str, Any]:
         "tags": list(submission.tags),
         "visibility": submission.visibility,
         "secrets": submission.secrets,
-        "triggers": [trigger.as_written for trigger in plan.manifest.triggers],
+        "triggers": [trigger.as_written for trigger in triggers],
+        "tree_id": submission.tree_id,
         "status": JobStatus.QUEUED if submission.execute else JobStatus.PENDING,
         "idempotency_key": submission.idempotency_key,
         "idempotency_hash": submission.hash if submission.idempotency_key else None,
     }
+
+
+def resubmit(
+    backend: Backend,
+    viewer: User,
+    job_id: int,
+    *,
+    note: str | None = None,
+    execute: bool = True,
+    may_use_secrets: bool,
+    grantable: frozenset[str],
+) -> Job:
+    """Submit the manifest of a job once more, as a new job of `viewer`, with the same tags,
+    visibility, secrets and tree, and, unless another is given, a note that names the job.
+
+    Of another's job neither secrets nor triggers are taken: these would tell strangers, or set
+    off what is behind an address, in the name of somebody who may not have read the manifest. As
+    that one's tree is nobody else's, a job with one is Forbidden. BadInput if the manifest would be
+    refused today.
+    """
+    with backend.transaction() as session:
+        job = require_job(session, job_id, viewer)
+    is_own = job.owner_id == viewer.id
+    if job.tree_id is not None and not is_own:
+        raise Forbidden(
+            f"job {job_id} was submitted with a tree, which {job.owner.canonical_name} only may use"
+        )
+    plan = read_manifest(backend.catalogue, job.manifest)
+    has_secrets = is_own and job.secrets
+    if has_secrets and not may_use_secrets and (plan.manifest.secrets or plan.manifest.grants):
+        raise Forbidden(
+            f"job {job_id} has secrets, and a token without SECRETS:RO cannot give them to a job"
+        )
+    submission = Submission(
+        plan=plan,
+        note=_note_of_resubmitted(backend, job) if note is None else check_note(note),
+        tags=job.tags,
+        execute=execute,
+        secrets=has_secrets and may_use_secrets,
+        visibility=job.visibility,
+        grantable=grantable,
+        tree_id=job.tree_id,
+        tells=is_own,
+    )
+    return submit(backend, viewer, submission)
+
+
+def _note_of_resubmitted(backend: Backend, job: Job) -> str:
+    page = urls.job_page(backend.config.web.origin, job.owner.name, job.id)
+    return f"Resubmission of [#{job.id}]({page})"
 
 
 def enqueue(backend: Backend, job_id: int) -> None:
@@ -284,6 +345,60 @@ def list_own_jobs(session: Session, owner: User, start: int | None) -> Page:
     jobs = session.scalars(own.order_by(Job.id.desc()).limit(PAGE + 1)).all()
     following = jobs[PAGE].id if len(jobs) > PAGE else None
     return Page(jobs[:PAGE], following, total)
+
+
+# --- change -----------------------------------------------------------------------------------
+
+
+def update_job(
+    backend: Backend,
+    job_id: int,
+    viewer: User,
+    *,
+    visibility: Visibility | None = None,
+    tags: Sequence[str] | None = None,
+    note: str | None = None,
+) -> Job:
+    """Change what is said about a job, also one that is over, and return it. None leaves something
+    as it is; an empty note removes it. Raises BadInput with every problem."""
+    _check_changes(tags, note)
+    with backend.transaction() as session:
+        require_own_job(session, job_id, viewer)
+        # As it is behind whoever else changes it now.
+        job = session.get_one(Job, job_id, with_for_update={"of": Job}, populate_existing=True)
+        changes = _changes(job, visibility, tags, note)
+        if changes:
+            for name, value in changes.items():
+                setattr(job, name, value)
+            job.updated = func.now()
+            session.flush()
+            events.record(session, job_id, EventKind.SETTINGS)
+            session.refresh(job, ["updated"])
+    return job
+
+
+def _changes(
+    job: Job, visibility: Visibility | None, tags: Sequence[str] | None, note: str | None
+) -> dict[str, Any]:
+    asked: dict[str, Any] = {}
+    if visibility is not None:
+        asked["visibility"] = visibility
+    if tags is not None:
+        asked["tags"] = list(tags)
+    if note is not None:
+        asked["note"] = note or None
+    return {name: value for name, value in asked.items() if getattr(job, name) != value}
+
+
+def _check_changes(tags: Sequence[str] | None, note: str | None) -> None:
+    problems: list[FieldError] = []
+    for check in (lambda: check_tags(tags or (), any_case=True), lambda: check_note(note or "")):
+        try:
+            check()
+        except BadInput as error:
+            problems += error.errors
+    if problems:
+        raise BadInput(problems)
 
 
 # --- start and cancel -------------------------------------------------------------------------
