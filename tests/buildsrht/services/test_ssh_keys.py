@@ -39,8 +39,15 @@ def test_a_key_that_nobody_registered_is_nobodys(backend, find):
     assert find(asyncssh.generate_private_key("ssh-ed25519")) is None
 
 
+def named(text: str) -> str:
+    """What a case is called: the same in each process of a run, whatever the key is."""
+    return repr(text[:12])
+
+
 @pytest.mark.parametrize(
-    "line", [f"  {LINE}\n", LINE.replace(" ", "\t", 1), f"{LINE}  me  at home ", f"{LINE}\r\n"]
+    "line",
+    [f"  {LINE}\n", LINE.replace(" ", "\t", 1), f"{LINE}  me  at home ", f"{LINE}\r\n"],
+    ids=named,
 )
 def test_a_key_is_the_same_however_it_is_written(line):
     assert ssh_keys.read_key(line).text == LINE
@@ -96,6 +103,7 @@ def certificate():
         (f"{LINE} a\0b", "printable"),
         (f"{LINE} {'x' * 256}", "at most 255"),
     ],
+    ids=named,
 )
 def test_what_is_no_public_key_is_refused_with_the_reason_and_nothing_is_stored(
     backend, row_counts, line, reason
