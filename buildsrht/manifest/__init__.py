@@ -21,12 +21,13 @@ from buildsrht.errors import BadInput, FieldError
 from buildsrht.manifest.document import read_document
 from buildsrht.manifest.model import Grant, Manifest, Source, Submitter, Task, Trigger
 from buildsrht.manifest.problems import ManifestError, Problem, Refused, Report
-from buildsrht.manifest.rules import read_manifest, read_triggers
+from buildsrht.manifest.rules import Further, read_manifest, read_triggers
 from buildsrht.manifest.sources import clone_path, inside_home
 from buildsrht.manifest.value import Value
 
 __all__ = [
     "MAX_CHARACTERS",
+    "Further",
     "Grant",
     "Manifest",
     "ManifestError",
@@ -44,12 +45,16 @@ __all__ = [
 MAX_CHARACTERS = 16_383
 
 
-def parse(text: str) -> Manifest:
-    """Return the manifest that `text` holds, or raise ManifestError with all of its problems."""
+def parse(text: str, further: Further | None = None) -> Manifest:
+    """Return the manifest that `text` holds, or raise ManifestError with all of its problems.
+
+    `further` has more to say of it than this package knows: given the values that could be read, it
+    returns those keys whose value will not do, with the reason.
+    """
     report = Report()
     try:
         _refuse_long(text, report)
-        return read_manifest(Value("", read_document(text, report), report))
+        return read_manifest(Value("", read_document(text, report), report), further)
     except Refused:
         raise ManifestError(report.in_document_order()) from None
 

@@ -5,8 +5,10 @@ something to a command, a mail server or a file system that its author did not s
 """
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from posixpath import basename
+from typing import Any
 
 from buildsrht.manifest.document import ListNode, ScalarNode
 from buildsrht.manifest.model import Grant, Manifest, Submitter, Task, Trigger
@@ -40,14 +42,23 @@ MOST_ADDRESSES = 16
 _GRANT = re.compile(r"([a-z0-9][a-z0-9.-]*)/([A-Z][A-Z0-9_]*)(?::(RO|RW))?")
 
 
-def read_manifest(root: Value) -> Manifest:
+# Takes the values of the keys that could be read, and returns key and reason of each problem.
+Further = Callable[[Mapping[str, Any]], Iterable[tuple[str, str]]]
+
+
+def read_manifest(root: Value, further: Further | None) -> Manifest:
     """Read the whole document, or raise Refused when anything in it is wrong."""
     if root.is_null:
         root.report.refuse("", None, "is empty")
     found = read_record(root, _MANIFEST)
+    found["grants"] = _grants(found.get("oauth", ""))
     _note_missing_tasks(root, shell=found.get("shell", False))
+    if further:
+        members = root.members()
+        for key, reason in further(found):
+            members[key].note(reason)
     root.report.insist_on_none()
-    return Manifest(**found, grants=_grants(found.get("oauth", "")))
+    return Manifest(**found)
 
 
 def _note_missing_tasks(root: Value, shell: bool) -> None:
