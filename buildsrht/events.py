@@ -1,24 +1,28 @@
 """What happens to jobs, written down in the transaction in which it happens.
 
-Every event is a row, and so is whatever users' webhooks are owed for it. One statement does both,
-since each submission and each move of a task pays for it. Like the rest of the outbox, deliveries
-are sent to the queue when the transaction has committed (buildsrht.backend).
+Every event is a row, and so is whatever users' webhooks are owed for it. Each submission and each
+move of a task pays for that, so it is one statement that PostgreSQL plans in no time, and for those
+who have a webhook another. Like the rest of the outbox, deliveries are sent to the queue when the
+transaction has committed (buildsrht.backend).
 
 Knows nothing of how anything is delivered, nor of what a webhook asks for.
 """
 
 from datetime import timedelta
+from typing import Protocol
 
-from sqlalchemy import any_, func, insert, literal, select
+from sqlalchemy import any_, bindparam, func, insert, literal, select
 from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
 
 from buildsrht import outbox
 from buildsrht.models import (
     Delivery,
     DeliveryStatus,
     EventKind,
-    Job,
     JobEvent,
+    JobStatus,
+    OAuthGrant,
     TaskStatus,
     Webhook,
 )
@@ -29,46 +33,97 @@ JOB_UPDATED = "JOB_UPDATED"
 WEBHOOK_EVENTS = (JOB_CREATED, JOB_UPDATED)
 
 
+class JobNow(Protocol):
+    """A job as it is from now on: its row, or these columns of it."""
+
+    @property
+    def id(self) -> int: ...
+    @property
+    def owner_id(self) -> int: ...
+    @property
+    def status(self) -> JobStatus: ...
+    @property
+    def attempt(self) -> int: ...
+
+
 def webhook_event(kind: EventKind) -> str:
     """What webhooks call an event of this kind."""
     return JOB_CREATED if kind == EventKind.CREATED else JOB_UPDATED
 
 
+def is_served() -> ColumnElement[bool]:
+    """True of a webhook's row unless a program has made it that may no longer act for its owner."""
+    grants = select(OAuthGrant.id).where(
+        OAuthGrant.client_id == Webhook.client_id,
+        OAuthGrant.user_id == Webhook.owner_id,
+        OAuthGrant.revoked.is_(None),
+    )
+    return Webhook.client_id.is_(None) | grants.exists()
+
+
+def _is_for(owner_id: ColumnElement[int], event: ColumnElement[str]) -> ColumnElement[bool]:
+    return (Webhook.owner_id == owner_id) & (event == any_(Webhook.events))
+
+
+_is_wanted = (
+    select(Webhook.id)
+    .where(_is_for(bindparam("owner_id"), bindparam("event")))
+    .exists()
+    .label("is_wanted")
+)
+# Built once: to put it together takes as long as PostgreSQL does.
+INSERT_EVENT = (
+    insert(JobEvent)
+    .values(
+        {
+            name: bindparam(name)
+            for name in ("job_id", "status", "attempt", "kind", "task_id", "task_status", "cause")
+        }
+    )
+    .returning(JobEvent.id, _is_wanted)
+)
+
+
 def record(
     session: Session,
-    job_id: int,
+    job: JobNow,
     kind: EventKind,
     *,
     task_id: int | None = None,
     task_status: TaskStatus | None = None,
     cause: str | None = None,
 ) -> None:
-    """Write down what has just happened to a job, whose row is already as it is from now on."""
-    columns = ["job_id", "status", "attempt", "kind", "task_id", "task_status", "cause"]
-    said = [literal(value) for value in (kind, task_id, task_status, cause)]
-    now = select(Job.id, Job.status, Job.attempt, *said).where(Job.id == job_id)
-    event = insert(JobEvent).from_select(columns, now).returning(JobEvent.id).cte("event")
+    """Write down what has just happened to a job."""
+    event = {
+        "job_id": job.id,
+        "owner_id": job.owner_id,
+        "status": job.status,
+        "attempt": job.attempt,
+        "kind": kind,
+        "task_id": task_id,
+        "task_status": task_status,
+        "cause": cause,
+        "event": webhook_event(kind),
+    }
+    # Past the ORM, which would take as long again.
+    stored = session.connection().execute(INSERT_EVENT, event).one()
+    if stored.is_wanted:
+        _owe(session, job, stored.id, webhook_event(kind))
+
+
+def _owe(session: Session, job: JobNow, event_id: int, event: str) -> None:
     owed = outbox.of(session)
-    expires = func.now() + timedelta(seconds=owed.patience_seconds)
-    wanted = (
-        select(
-            Webhook.owner_id,
-            literal(job_id),
-            literal(0),
-            func.jsonb_build_object("action", "webhook", "url", Webhook.url),
-            literal(DeliveryStatus.WAITING),
-            literal(0),
-            expires,
-            Webhook.id,
-            event.c.id,
-        )
-        .select_from(Webhook)
-        .join(event, literal(True))
-        .where(
-            Webhook.owner_id == select(Job.owner_id).where(Job.id == job_id).scalar_subquery(),
-            literal(webhook_event(kind)) == any_(Webhook.events),
-        )
-    )
+    wanted = select(
+        Webhook.owner_id,
+        literal(job.id),
+        literal(0),
+        func.jsonb_build_object("action", "webhook", "url", Webhook.url),
+        literal(DeliveryStatus.WAITING),
+        literal(0),
+        func.now() + timedelta(seconds=owed.patience_seconds),
+        Webhook.id,
+        literal(event_id),
+    ).where(_is_for(literal(job.owner_id), literal(event)), is_served())
     columns = ["owner_id", "job_id", "position", "trigger", "status", "attempts", "expires"]
     deliver = insert(Delivery).from_select([*columns, "webhook_id", "event_id"], wanted)
     owed.delivery_ids += session.scalars(deliver.returning(Delivery.id)).all()

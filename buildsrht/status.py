@@ -17,7 +17,7 @@ end what its triggers ask for (buildsrht.outbox).
 from typing import Any
 
 from sqlalchemy import func, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 from sqlalchemy.sql import ColumnElement
 
 from buildsrht import events
@@ -60,11 +60,11 @@ def move_job(
         .where(Job.id == job_id, Job.status.in_(_before(JOB_FOLLOWS, to)), *only_if)
         .values(status=to, updated=func.now(), **changes)
         .execution_options(synchronize_session=False)
-        .returning(Job.id)
-    )
-    if moved.first() is None:
+        .returning(Job.id, Job.owner_id, Job.status, Job.attempt)
+    ).first()
+    if moved is None:
         raise Conflict(f"job {job_id} cannot become {to} now")
-    events.record(session, job_id, EventKind.STATUS, cause=cause)
+    events.record(session, moved, EventKind.STATUS, cause=cause)
     if to.is_final:
         note_end_of_job(session, job_id, to)
 
@@ -73,16 +73,19 @@ def move_task(
     session: Session, task_id: int, to: TaskStatus, *only_if: ColumnElement[bool]
 ) -> None:
     """Move a task to `to`, or raise Conflict, with the same promises."""
+    # Under another name, so that `only_if` may ask for jobs of its own.
+    job = aliased(Job)
     moved = session.execute(
         update(Task)
         .where(Task.id == task_id, Task.status.in_(_before(TASK_FOLLOWS, to)), *only_if)
+        .where(Task.job_id == job.id)
         .values(status=to, updated=func.now())
         .execution_options(synchronize_session=False)
-        .returning(Task.job_id)
+        .returning(job.id, job.owner_id, job.status, job.attempt)
     ).first()
     if moved is None:
         raise Conflict(f"task {task_id} cannot become {to} now")
-    events.record(session, moved.job_id, EventKind.TASK, task_id=task_id, task_status=to)
+    events.record(session, moved, EventKind.TASK, task_id=task_id, task_status=to)
 
 
 def _before(follows: dict[Any, Any], to: Any) -> list[Any]:

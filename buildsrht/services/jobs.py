@@ -216,7 +216,7 @@ def _store(backend: Backend, session: Session, owner: User, submission: Submissi
     ]
     # Given no rows at all, SQLAlchemy would insert one of nothing but defaults.
     stored = connection.execute(INSERT_TASKS, tasks) if tasks else ()
-    events.record(session, job.id, EventKind.CREATED)
+    events.record(session, job, EventKind.CREATED)
     return Job(**job._mapping, owner=owner, tasks=[Task(**task._mapping) for task in stored])
 
 
@@ -372,7 +372,7 @@ def update_job(
                 setattr(job, name, value)
             job.updated = func.now()
             session.flush()
-            events.record(session, job_id, EventKind.SETTINGS)
+            events.record(session, job, EventKind.SETTINGS)
             session.refresh(job, ["updated"])
     return job
 
