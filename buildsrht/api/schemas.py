@@ -149,7 +149,6 @@ _SUBMISSION = {
     "properties": {
         "manifest": {
             **TEXT,
-            "format": "manifest",
             "maxLength": MAX_CHARACTERS,
             "description": "YAML, as text",
         },
@@ -261,7 +260,10 @@ _GRAPHQL_ANSWER = {
                     "extensions": {
                         "type": "object",
                         "required": ["code"],
-                        "properties": {"code": {"type": "string"}},
+                        "properties": {
+                            "code": described({"type": "string"}, "for programs"),
+                            "field": described({"type": "string"}, "which argument is to blame"),
+                        },
                     },
                 },
             },

@@ -1,0 +1,106 @@
+"""Whatever is sent, the REST interface does what its description says.
+
+Schemathesis makes requests out of the document that the service hands out: ones that fit, ones at
+the edges of what fits, and ones that do not. They are the same each time.
+"""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.config import (
+    ChecksConfig,
+    GenerationConfig,
+    PositiveDataAcceptanceConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+
+from buildsrht.api.description import describe
+from buildsrht.api.schemas import COMPONENTS
+from tests.contract.conftest import HOOK, SECRET
+
+EXAMPLES = 15
+CONFIG = SchemathesisConfig(
+    projects=ProjectsConfig(
+        default=ProjectConfig(
+            generation=GenerationConfig(max_examples=EXAMPLES, deterministic=True, database="none"),
+            # A request that fits may be refused all the same: there is no such job, or it is over.
+            checks=ChecksConfig(
+                positive_data_acceptance=PositiveDataAcceptanceConfig(enabled=False)
+            ),
+        )
+    )
+)
+
+# Almost nothing that could stand there leads anywhere. Half of the time something shall be there.
+THERE = {
+    "job_id": {"type": "integer", "minimum": 1, "maximum": 12},
+    "group_id": {"type": "integer", "minimum": 1, "maximum": 4},
+    "task": {"enum": ["build", "test", "none"]},
+    "secret": {"enum": [SECRET, "0" * 16]},
+    "name": {"enum": ["out.txt"]},
+    "uuid": {"enum": [str(HOOK)]},
+}
+MANIFESTS = [
+    "image: debian/trixie\ntasks:\n- build: make\n",
+    "image: debian\narch: arm64\nshell: true\nsecrets: [deploy]\noauth: builds.sr.ht/JOBS:RO\n",
+]
+# What a request takes may have keys that are not described; what is answered may not.
+TAKEN = {"Submission", "NewGroup", "Trigger", "GraphQLRequest"}
+
+
+def narrowed(document: dict[str, Any]) -> dict[str, Any]:
+    """The document as it holds for the service of these tests, and not a key more."""
+    document = deepcopy(document)
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation["parameters"]:
+                if parameter["in"] == "path":
+                    parameter["schema"] = THERE[parameter["name"]]
+    schemas = document["components"]["schemas"]
+    schemas["Submission"]["properties"]["manifest"] = {"enum": MANIFESTS}
+    schemas["NewGroup"]["properties"]["jobs"]["items"] = {"enum": [1, 8, 9, 10]}
+    for name in COMPONENTS.keys() - TAKEN:
+        close(schemas[name])
+    return document
+
+
+def close(schema: Any) -> None:
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            close(part)
+    if isinstance(schema, dict) and "properties" in schema:
+        schema["additionalProperties"] = False
+
+
+class Served:
+    """The application of the test that runs; Schemathesis wants one before there is any test."""
+
+    app = None
+
+    def __call__(self, environ, start_response):
+        assert self.app
+        return self.app(environ, start_response)
+
+
+SERVED = Served()
+REST = schemathesis.openapi.from_dict(narrowed(describe("http://localhost")), config=CONFIG)
+REST.app = SERVED
+
+
+@pytest.fixture
+def headers(app, world, token):
+    SERVED.app = app
+    yield {"Authorization": f"Bearer {token(world.owner)}", **world.forge_headers}
+    SERVED.app = None
+
+
+@REST.parametrize()
+# The requests of one operation all go to one service, as those of clients do.
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_every_answer_is_one_that_is_described(case, headers):
+    case.call_and_validate(headers=headers)
