@@ -1,11 +1,11 @@
 """Job groups: several held-back jobs of one owner, started and cancelled together."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
@@ -53,7 +53,7 @@ def create_group(
         session.execute(update(Job).where(Job.id.in_(job_ids)).values(group_id=group.id))
         if execute:
             for job_id in job_ids:
-                job_service.try_start(session, job_id)
+                job_service.try_start(session, job_id, _started(group.id))
         session.refresh(group)
     if execute:
         for job_id in job_ids:
@@ -96,26 +96,59 @@ def _why_not(job_id: int, job: Job | None) -> str | None:
 
 def require_group(session: Session, group_id: int, viewer: User) -> tuple[JobGroup, list[Job]]:
     """A group and those of its jobs that `viewer` may find in it: their own, else public ones."""
-    group = session.get(JobGroup, group_id) if group_id < 2**31 else None
-    jobs = [
-        job
-        for job in (group.jobs if group else [])
-        if may_operate(viewer, job) or job.visibility == Visibility.PUBLIC
-    ]
-    if group is None or not (jobs or group.owner_id == viewer.id):
+    found = find_groups(session, [group_id] if group_id < 2**31 else [], viewer)
+    if group_id not in found:
         raise NotFound(f"there is no job group {group_id}")
-    return group, jobs
+    return found[group_id]
+
+
+def find_groups(
+    session: Session, group_ids: Collection[int], viewer: User
+) -> dict[int, tuple[JobGroup, list[Job]]]:
+    """The same for several groups at once, of those that `viewer` may know of."""
+    groups = session.scalars(
+        select(JobGroup).where(JobGroup.id.in_(group_ids)).options(selectinload(JobGroup.jobs))
+    ).all()
+    found = {}
+    for group in groups:
+        jobs = [
+            job
+            for job in group.jobs
+            if may_operate(viewer, job) or job.visibility == Visibility.PUBLIC
+        ]
+        if jobs or group.owner_id == viewer.id:
+            found[group.id] = group, jobs
+    return found
 
 
 def start_group(backend: Backend, group_id: int, viewer: User) -> None:
     """Start every job of the group that is still held back."""
-    for job_id in _change_members(backend, group_id, viewer, job_service.try_start, "pending"):
+    changed = _change_members(
+        backend,
+        group_id,
+        viewer,
+        lambda session, job_id: job_service.try_start(session, job_id, _started(group_id)),
+        "pending",
+    )
+    for job_id in changed:
         job_service.enqueue(backend, job_id)
+
+
+def _started(group_id: int) -> str:
+    return f"Started with its group {group_id}."
 
 
 def cancel_group(backend: Backend, group_id: int, viewer: User) -> None:
     """Cancel every job of the group that is not over."""
-    for job_id in _change_members(backend, group_id, viewer, job_service.try_cancel, "unfinished"):
+    cause = f"{viewer.canonical_name} cancelled it with its group {group_id}."
+    changed = _change_members(
+        backend,
+        group_id,
+        viewer,
+        lambda session, job_id: job_service.try_cancel(session, job_id, cause),
+        "unfinished",
+    )
+    for job_id in changed:
         job_service.discard(backend, job_id)
 
 

@@ -4,8 +4,9 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
@@ -19,7 +20,7 @@ from buildsrht.backend import Backend
 from buildsrht.catalogue import Catalogue, Image
 from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
 from buildsrht.logs import LogName
-from buildsrht.manifest import Manifest
+from buildsrht.manifest import Manifest, ManifestError, Problem
 from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus, User, Visibility
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 from buildsrht.services.trees import name_tree
@@ -89,19 +90,34 @@ class Page(NamedTuple):
 
 def read_manifest(catalogue: Catalogue, text: str) -> BuildPlan:
     """Parse a manifest and find its image. Raises BadInput with every problem."""
-    manifest = manifests.parse(text)
+    manifest = manifests.parse(text, partial(_what_is_not_here, catalogue))
     image = catalogue.find(manifest.image)
-    if image is None:
-        known = ", ".join(catalogue.names)
-        raise BadInput([FieldError("manifest", f"image: {manifest.image!r} is none of {known}")])
-    arch = manifest.arch or image.default_arch
-    if arch not in image.arches:
-        known = ", ".join(image.arches)
-        raise BadInput(
-            [FieldError("manifest", f"arch: {image.name} is built for {known}, not {arch!r}")]
-        )
-    read_grants(manifest.grants)
-    return BuildPlan(text, manifest, image, arch)
+    assert image, "a manifest with an image that is not here was refused"
+    return BuildPlan(text, manifest, image, manifest.arch or image.default_arch)
+
+
+def lint(catalogue: Catalogue, text: str) -> tuple[Problem, ...]:
+    """Everything for which `read_manifest` would refuse a manifest, and where it is."""
+    try:
+        read_manifest(catalogue, text)
+    except ManifestError as error:
+        return error.problems
+    return ()
+
+
+def _what_is_not_here(catalogue: Catalogue, found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a manifest asks for that this service has not."""
+    name, arch = found.get("image"), found.get("arch")
+    image = catalogue.find(name) if name else None
+    if name and image is None:
+        yield "image", f"{name!r} is none of {', '.join(catalogue.names)}"
+    if image and arch and arch not in image.arches:
+        yield "arch", f"{image.name} is built for {', '.join(image.arches)}, not {arch!r}"
+    try:
+        read_grants(found["grants"])
+    except BadInput as error:
+        for _, reason in error.errors:
+            yield "oauth", reason.removeprefix("oauth: ")
 
 
 def check_note(note: str) -> str:
@@ -408,14 +424,14 @@ def start(backend: Backend, job_id: int, viewer: User) -> None:
     """Queue a job that was held back. Of several racing starts one succeeds."""
     with backend.transaction() as session:
         require_own_job(session, job_id, viewer)
-        if not try_start(session, job_id):
+        if not try_start(session, job_id, f"{viewer.canonical_name} started it."):
             raise Conflict(f"job {job_id} is already {_status_now(session, job_id)}")
     enqueue(backend, job_id)
 
 
-def try_start(session: Session, job_id: int) -> bool:
+def try_start(session: Session, job_id: int, cause: str) -> bool:
     try:
-        move_job(session, job_id, JobStatus.QUEUED, queued=func.now())
+        move_job(session, job_id, JobStatus.QUEUED, cause=cause, queued=func.now())
     except Conflict:
         return False
     return True
@@ -426,27 +442,28 @@ def cancel(backend: Backend, job_id: int, viewer: User) -> None:
     until then is no error."""
     with backend.transaction() as session:
         require_own_job(session, job_id, viewer)
-        if not try_cancel(session, job_id):
+        if not try_cancel(session, job_id, f"{viewer.canonical_name} cancelled it."):
             raise Conflict(f"job {job_id} is already over: {_status_now(session, job_id)}")
     discard(backend, job_id)
 
 
-def try_cancel(session: Session, job_id: int) -> bool:
-    """Cancel a waiting job at once; ask for a running one. False when it is over already.
+def try_cancel(session: Session, job_id: int, cause: str) -> bool:
+    """Cancel a waiting job at once, for this cause; ask for a running one. False when it is over
+    already.
 
     Three conditional updates, because the job may move on between any two of them, and can do so
     only in this order.
     """
     return (
-        _cancel_waiting(session, job_id, JobStatus.PENDING)
-        or _cancel_waiting(session, job_id, JobStatus.QUEUED)
+        _cancel_waiting(session, job_id, JobStatus.PENDING, cause)
+        or _cancel_waiting(session, job_id, JobStatus.QUEUED, cause)
         or _request_cancel(session, job_id)
     )
 
 
-def _cancel_waiting(session: Session, job_id: int, status: JobStatus) -> bool:
+def _cancel_waiting(session: Session, job_id: int, status: JobStatus, cause: str) -> bool:
     try:
-        move_job(session, job_id, JobStatus.CANCELLED, Job.status == status)
+        move_job(session, job_id, JobStatus.CANCELLED, Job.status == status, cause=cause)
     except Conflict:
         return False
     return True

@@ -261,7 +261,7 @@ def test_an_unknown_image_is_answered_with_those_there_are(submit):
 
     assert response.json["errors"][0]["reason"] == (
         "image: 'debian/potato' is none of debian, debian/bookworm, debian/oldstable, "
-        "debian/stable, debian/trixie"
+        "debian/stable, debian/trixie (line 1, column 8)"
     )
 
 
