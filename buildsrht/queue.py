@@ -6,11 +6,15 @@ what is missing. Payloads are JSON: a pickle from a shared Redis would be code.
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, cast
 
 from redis import Redis
-from rq import Queue
+from rq import Queue, Worker
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 NAME = "buildsrht"
 DELIVERIES = "buildsrht-deliveries"
@@ -27,6 +31,23 @@ ERRAND_SECONDS = 300
 # So has a delivery. RQ kills what goes on for a minute longer, and by then, as services.triggers
 # relies on, no courier attempts it any more.
 DELIVERY_SECONDS = 110
+# A worker says every 30 seconds that it is alive, or more often. RQ itself believes one that was
+# killed to be there for some minutes.
+SILENCE = timedelta(seconds=90)
+# What a worker that is there and takes nothing calls itself, in RQ's words.
+PAUSED = WorkerStatus.SUSPENDED
+
+
+class Slots(NamedTuple):
+    """How many rows may be dealt with at once, and how many of these places are taken."""
+
+    all: int
+    busy: int
+    paused: int
+
+    @property
+    def free(self) -> int:
+        return self.all - self.busy - self.paused
 
 
 class IdQueue:
@@ -63,6 +84,20 @@ class IdQueue:
         """What waits in Redis; a worker that takes an entry removes it before it claims its row."""
         found = (self._ours.fullmatch(name) for name in self._queue.job_ids)
         return {int(match[1]) for match in found if match}
+
+    def position(self, row_id: int) -> int | None:
+        """How many entries are before it; None if it does not wait here."""
+        return cast(int | None, self._queue.connection.lpos(self._queue.key, self._name(row_id)))
+
+    def slots(self) -> Slots:
+        """Those of all workers that are alive, each of which is one slot."""
+        heard_since = datetime.now(UTC) - SILENCE
+        states = Counter(
+            worker.get_state()
+            for worker in Worker.all(queue=self._queue, serializer=JSONSerializer)
+            if worker.last_heartbeat and worker.last_heartbeat > heard_since
+        )
+        return Slots(states.total(), states[WorkerStatus.BUSY], states[PAUSED])
 
     def enqueue_missing(self, row_ids: Sequence[int]) -> list[int]:
         """Send those of the rows that do not wait in Redis. Returns their ids."""

@@ -71,6 +71,8 @@ class JobWorker(Worker):
         while shortage(self._config):
             # A Redis that is away is for RQ to wait for, when there is room again.
             with suppress(RedisError):
+                # Whoever asks why a job waits is told.
+                self.set_state(queue.PAUSED)
                 self.heartbeat()
             time.sleep(LOOK_SECONDS)
 
