@@ -38,6 +38,11 @@ class BuiltImage:
     directory: Path
 
     @property
+    def version(self) -> str:
+        """Which build of the image it is: what it was made from, and when."""
+        return self.directory.name
+
+    @property
     def disk(self) -> Path:
         return self.directory / "disk.raw"
 

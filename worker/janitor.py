@@ -1,6 +1,6 @@
 """What a crash left behind: on this host processes, overlays, half-made snapshots, kept machines,
-runs and their logs; in the whole service expired leases, jobs that Redis forgot, artifacts whose
-time is over, deliveries that were settled long ago.
+runs and their logs; in the whole service expired leases, jobs that Redis forgot, artifacts and
+trees whose time is over, deliveries that were settled long ago.
 
 The second owner of everything that must not leak. Each sweep looks at what is there, never at
 what it remembers, so it may be started, killed and started again at any time, on every host.
@@ -18,7 +18,7 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
-from buildsrht.services import artifacts, hooks, runs, tokens, triggers
+from buildsrht.services import artifacts, grants, hooks, runs, sign_ins, tokens, trees, triggers
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS = 5
 KILL_SECONDS = 5
 RUN_NAME = re.compile(r"(\d+)-(\d+)")
-LOST = "\nThe process that ran this job on {runner} died.\n"
+LOST = "The process that ran this job on {runner} died."
 
 
 def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
@@ -57,7 +57,10 @@ def sweep_service(backend: Backend) -> None:
         hooks.requeue_due,
         hooks.forget_pushes,
         artifacts.expire_artifacts,
+        trees.expire_trees,
         tokens.remove_job_tokens,
+        grants.remove_old_grants,
+        sign_ins.remove_expired_sign_ins,
         triggers.remove_old,
     ):
         try:
@@ -155,11 +158,12 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
         if session.get(Job, job_id) is None:
             return
     logs = spooled_logs(job_id, directory)
-    said = LOST.format(runner=backend.config.worker.name).encode()
+    lost = LOST.format(runner=backend.config.worker.name)
+    said = f"\n{lost}\n".encode()
     for name, spool in logs:
         seal_spool(backend, name, spool, last_words=said if name == logs[-1][0] else b"")
     with backend.transaction() as session:
         job = session.get(Job, job_id)
         if job and job.status == JobStatus.RUNNING and job.attempt == attempt:
-            runs.end_abandoned(session, job)
+            runs.end_abandoned(session, job, lost)
     artifacts.discard_strays(backend, job_id)

@@ -83,10 +83,17 @@ class Logbook:
     def say(self, line: str) -> None:
         """A line of ours, to the current log. Never refused: these are few and short."""
         self._flush()
-        said = f"{line}\n".encode(errors="replace")
-        if self._masker:
-            said = self._masker.feed(said) + self._masker.flush()
-        self.current.write(said)
+        self.current.write(self._masked(f"{line}\n"))
+
+    def shown(self, text: str) -> str:
+        """A text of ours as the logs show it."""
+        self._flush()
+        return self._masked(text).decode(errors="replace")
+
+    def _masked(self, text: str) -> bytes:
+        """When nothing is held back."""
+        said = text.encode(errors="replace")
+        return self._masker.feed(said) + self._masker.flush() if self._masker else said
 
     def _flush(self) -> None:
         """What was held back, to the current log: whatever comes next does not continue it."""

@@ -44,10 +44,16 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Started:
-    """A machine, and whether the manifest's packages are in it already."""
+    """A machine, which build of its image it is from, and the layer with the manifest's packages,
+    if it comes from one."""
 
     vm: Vm | Borrowed
-    has_packages: bool
+    image_version: str
+    layer: str | None = None
+
+    @property
+    def has_packages(self) -> bool:
+        return self.layer is not None
 
     @property
     def guest(self) -> Guest:
@@ -107,9 +113,9 @@ def _from_snapshot(
     if layers.are_wanted(platform, wanted.manifest):
         layer = layers.require(platform, template, wanted.manifest, logbook, wanted.guard)
         if layer and (machine := _clone(stack, layer, platform, wanted, around)):
-            return Started(machine, has_packages=True)
+            return Started(machine, platform.image.version, layer.key)
     machine = _clone(stack, template, platform, wanted, around)
-    return Started(machine, has_packages=False) if machine else None
+    return Started(machine, platform.image.version) if machine else None
 
 
 def _clone(
@@ -142,4 +148,4 @@ def _boot(stack: ExitStack, platform: Platform, around: Surroundings) -> Started
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise RunnerError(f"{platform.image.name} could not be started: {error}") from error
-    return Started(machine, has_packages=False)
+    return Started(machine, platform.image.version)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from buildsrht import config as settings
 from buildsrht import manifest as manifests
@@ -51,11 +51,27 @@ NOT_ITS_OWN = (
 )
 
 
+CAUSE_CHARACTERS = 500
+
+
+class End(NamedTuple):
+    """How a job ended, and why, where that does not go without saying."""
+
+    status: JobStatus
+    cause: str | None = None
+
+
 class Machine(Protocol):
     """What a run needs of a virtual machine."""
 
     @property
     def guest(self) -> Guest: ...
+
+    @property
+    def image_version(self) -> str: ...
+
+    @property
+    def layer(self) -> str | None: ...
 
     @property
     def has_packages(self) -> bool: ...
@@ -91,12 +107,12 @@ def perform(backend: Backend, job_id: int, start: Start) -> None:
         with owned_directory(directory), ExitStack() as machines:
             with closing(Logbook(backend, job_id, directory)) as logbook:
                 attempt = _Attempt(backend, run, watch, logbook, directory)
-                status, promise = attempt.make(start, machines)
+                end, promise = attempt.make(start, machines)
             if promise:
-                _finish_and_keep(backend, run, watch, status, promise)
+                _finish_and_keep(backend, run, watch, end, promise)
                 return
         if watch.interruption != Interruption.LOST:
-            _finish(backend, run, status)
+            _finish(backend, run, end)
 
 
 def run_name(run: Run) -> str:
@@ -104,23 +120,21 @@ def run_name(run: Run) -> str:
     return f"{run.job_id}-{run.attempt}"
 
 
-def _finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus | None:
+def _finish(backend: Backend, run: Run, end: End) -> JobStatus | None:
     """End the job; returns how it ended, None if somebody else ended it."""
     try:
-        return patiently(lambda: runs.finish(backend, run, status), backend.config.worker.lease)
+        return patiently(lambda: runs.finish(backend, run, *end), backend.config.worker.lease)
     except Conflict:
         log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
         return None
 
 
-def _finish_and_keep(
-    backend: Backend, run: Run, watch: Watch, status: JobStatus, promise: Promise
-) -> None:
+def _finish_and_keep(backend: Backend, run: Run, watch: Watch, end: End, promise: Promise) -> None:
     # From the moment when the job is over it is not ours any more, which must not kill its machine.
     watch.let_go()
     is_lost = watch.interruption is Interruption.LOST
-    ended = None if is_lost else _finish(backend, run, status)
-    if ended == status and not watch.interruption:
+    ended = None if is_lost else _finish(backend, run, end)
+    if ended == end.status and not watch.interruption:
         promise.keep()
     else:
         promise.withdraw(keeping.ENDED_OTHERWISE)
@@ -136,43 +150,49 @@ class _Attempt:
     logbook: Logbook
     directory: Path
 
-    def make(self, start: Start, machines: ExitStack) -> tuple[JobStatus, Promise | None]:
+    def make(self, start: Start, machines: ExitStack) -> tuple[End, Promise | None]:
         """How the job ended. Its machine is gone, unless it was promised to the job's owner: then
         it is left in `machines`."""
         with ExitStack() as ours:
-            status, machine = self._do_job(start, ours)
+            end, machine = self._do_job(start, ours)
             promise = self._promise(machine) if machine else None
             if promise:
                 machines.push(ours.pop_all())
-        return status, promise
+        return end, promise
 
-    def _do_job(self, start: Start, stack: ExitStack) -> tuple[JobStatus, Machine | None]:
+    def _do_job(self, start: Start, stack: ExitStack) -> tuple[End, Machine | None]:
         """How it ended, and the machine if it is to be kept."""
         machine = None
         try:
             manifest = manifests.parse(self.run.manifest)
             machine = self._start(start, stack, manifest)
             self._do_steps(machine, manifest)
-            return JobStatus.SUCCESS, machine if manifest.shell else None
+            return End(JobStatus.SUCCESS), machine if manifest.shell else None
         except BuildsError as error:
             interruption = self.watch.interruption
             if interruption:
-                self.logbook.say(f"\n{interruption.value}")
-                return ENDS_AS.get(interruption, JobStatus.FAILED), None
-            self.logbook.say(f"\n{error}")
+                cause = self._say_why(interruption.value)
+                return End(ENDS_AS.get(interruption, JobStatus.FAILED), cause), None
+            end = End(JobStatus.FAILED, self._say_why(str(error)))
             # Of no other error it is known that the guest waits to be asked for something.
             if not isinstance(error, JobFailed):
-                return JobStatus.FAILED, None
+                return end, None
             if machine is None:
                 self.logbook.say(NOT_ITS_OWN)
-            return JobStatus.FAILED, machine
+            return end, machine
         # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
         except Exception:
             log.exception("job %d met an internal error", self.run.job_id)
-            self.logbook.say(
-                "\nAn internal error of the build host ended this job; its log has more."
+            cause = self._say_why(
+                "An internal error of the build host ended this job; its log has more."
             )
-            return JobStatus.FAILED, None
+            return End(JobStatus.FAILED, cause), None
+
+    def _say_why(self, reason: str) -> str:
+        """Say in the log why the job ended. Returns the first line of it, as the log shows it."""
+        self.logbook.say(f"\n{reason}")
+        shown = self.logbook.shown(reason).replace("\0", "").strip()
+        return shown.partition("\n")[0][:CAUSE_CHARACTERS]
 
     def _start(self, start: Start, stack: ExitStack, manifest: Manifest) -> Machine:
         run = self.run
@@ -189,6 +209,9 @@ class _Attempt:
         begun = time.monotonic()
         machine = stack.enter_context(start(wanted))
         self.logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
+        facts = {"image_version": machine.image_version, "layer": machine.layer}
+        lease = self.backend.config.worker.lease
+        patiently(lambda: runs.record_plan(self.backend, run, **facts), lease)
         return machine
 
     def _do_steps(self, machine: Machine, manifest: Manifest) -> None:

@@ -5,13 +5,16 @@ when the job itself is to blame, a RunnerError when we are. None knows how the g
 or who may stop it.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from buildsrht.backend import Backend
-from buildsrht.manifest import Manifest, Source
+from buildsrht.errors import Gone
+from buildsrht.manifest import Manifest, Source, clone_path
 from buildsrht.models import TaskStatus
-from buildsrht.services import artifacts, runs
+from buildsrht.services import artifacts, runs, trees
 from buildsrht.services.runs import Run
 from worker import grants, packages, secrets
 from worker.environment import (
@@ -40,6 +43,9 @@ if [ -n "$3" ]; then
     git checkout -q "$3" -- || { git fetch -q origin "$3" && git checkout -q FETCH_HEAD; }
 fi
 git submodule update --init --recursive
+if commit=$(git rev-parse --verify --quiet HEAD); then
+    echo "At commit $commit."
+fi
 """
 CLONE_HG = """
 set -e
@@ -48,8 +54,17 @@ cd "$2"
 if [ -n "$3" ]; then
     hg update -- "$3"
 fi
+echo "At commit $(hg log --rev . --template '{node}')."
 """
 CLONE = {"git": CLONE_GIT, "hg": CLONE_HG}
+AT_COMMIT = re.compile(rb"At commit ([0-9a-f]{40,64})\.\n\Z")
+
+# archive, directory
+UNPACK = """
+trap 'rm -f -- "$1"' EXIT
+mkdir -p -- "$2" && tar --extract --gzip --no-same-owner --file "$1" --directory "$2"
+"""
+TREE = ".tree-to-unpack"
 
 
 @dataclass(frozen=True)
@@ -96,11 +111,55 @@ def prepare_packages(build: Build) -> None:
         packages.install_packages(build.guest, build.manifest, build.logbook)
 
 
+def unpack_tree(build: Build) -> None:
+    tree = build.run.tree
+    if tree is None:
+        return
+    directory = tree.directory
+    replaced = [each.url for each in build.manifest.sources if clone_path(each) == directory]
+    instead = f", in place of {replaced[0]}" if replaced else ""
+    build.logbook.say(f"Unpacking the submitted tree into {directory}{instead}.")
+    try:
+        build.guest.write(TREE, trees.read_tree(build.backend, tree), mode=0o600)
+    except (Gone, GuestRefused) as error:
+        raise JobFailed(f"tree {directory}: {error}") from error
+    command = ["bash", "-c", UNPACK, "unpack", TREE, directory]
+    require_success(build.guest, build.logbook, "build", command, f"tree {directory}")
+
+
 def clone_sources(build: Build) -> None:
+    commits = {}
     for source in build.manifest.sources:
+        directory = clone_path(source)
+        if build.run.tree and build.run.tree.directory == directory:
+            continue
         build.logbook.say(f"Cloning into {source.directory}.")
-        what = f"source {source.directory}"
-        require_success(build.guest, build.logbook, "build", _clone_command(source), what)
+        said = _LastWords(build.logbook.write)
+        status = build.guest.run(_clone_command(source), said.hear)
+        if status != 0:
+            raise JobFailed(f"source {source.directory}: {how_it_ended(status)}")
+        if commit := AT_COMMIT.search(said.last):
+            commits[directory] = commit[1].decode()
+            _record_plan(build, commits=commits)
+
+
+class _LastWords:
+    """Passes on what a command says, and knows the end of it."""
+
+    LENGTH = 100
+
+    def __init__(self, sink: Callable[[bytes], None]):
+        self._sink = sink
+        self.last = b""
+
+    def hear(self, data: bytes) -> None:
+        self.last = (self.last + data)[-self.LENGTH :]
+        self._sink(data)
+
+
+def _record_plan(build: Build, **facts: Any) -> None:
+    lease = build.backend.config.worker.lease
+    patiently(lambda: runs.record_plan(build.backend, build.run, **facts), lease)
 
 
 def _clone_command(source: Source) -> list[str]:
@@ -158,6 +217,7 @@ STEPS: tuple[Callable[[Build], None], ...] = (
     send_secrets,
     send_token,
     prepare_packages,
+    unpack_tree,
     clone_sources,
     run_tasks,
     collect_artifacts,

@@ -10,9 +10,11 @@ import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
+from typing import Any
 
 from redis.exceptions import RedisError
-from sqlalchemy import func, select, update
+from sqlalchemy import cast, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
@@ -20,7 +22,7 @@ from sqlalchemy.sql import ColumnElement
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
-from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.models import Job, JobStatus, Task, TaskStatus, Tree
 from buildsrht.status import move_job, move_task
 from buildsrht.storage import StorageError
 
@@ -44,6 +46,8 @@ class Run:
     arch: str
     secrets: bool
     task_ids: dict[str, int]
+    # What is unpacked in place of a source.
+    tree: Tree | None = None
 
     @property
     def is_ours(self) -> ColumnElement[bool]:
@@ -71,6 +75,7 @@ def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
                 session,
                 job_id,
                 JobStatus.RUNNING,
+                cause=f"Taken by the build host {runner}.",
                 runner=runner,
                 attempt=Job.attempt + 1,
                 started=func.now(),
@@ -87,6 +92,7 @@ def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
                 arch=job.arch,
                 secrets=job.secrets,
                 task_ids={task.name: task.id for task in job.tasks},
+                tree=session.get(Tree, job.tree_id) if job.tree_id is not None else None,
             )
     except Conflict:
         return None
@@ -125,7 +131,20 @@ def require_ours(session: Session, run: Run) -> None:
         raise Conflict(f"job {run.job_id} is no longer run by {run.runner}")
 
 
-def finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus:
+def record_plan(backend: Backend, run: Run, **facts: Any) -> None:
+    """Write down what only the build host knows of a job: see buildsrht.services.plans. Raises
+    Conflict when the job is no longer ours."""
+    with backend.transaction() as session:
+        require_ours(session, run)
+        session.execute(
+            update(Job)
+            .where(run.is_ours)
+            .values(plan=Job.plan.op("||")(cast(facts, JSONB)))
+            .execution_options(synchronize_session=False)
+        )
+
+
+def finish(backend: Backend, run: Run, status: JobStatus, cause: str | None = None) -> JobStatus:
     """End the job and return how it ended.
 
     A cancel that was accepted wins over any other end, so that its `{}` was never a lie. Raises
@@ -133,7 +152,8 @@ def finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus:
     """
     with backend.transaction() as session:
         try:
-            end_job(session, run.job_id, status, run.is_ours, Job.cancel_requested.is_(None))
+            not_cancelled = Job.cancel_requested.is_(None)
+            end_job(session, run.job_id, status, run.is_ours, not_cancelled, cause=cause)
             return status
         except Conflict:
             end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours)
@@ -141,10 +161,15 @@ def finish(backend: Backend, run: Run, status: JobStatus) -> JobStatus:
 
 
 def end_job(
-    session: Session, job_id: int, status: JobStatus, *only_if: ColumnElement[bool]
+    session: Session,
+    job_id: int,
+    status: JobStatus,
+    *only_if: ColumnElement[bool],
+    cause: str | None = None,
 ) -> None:
     """Move a running job to its end, and with it the task that was running."""
-    move_job(session, job_id, status, Job.status == JobStatus.RUNNING, *only_if, lease_expires=None)
+    is_running = Job.status == JobStatus.RUNNING
+    move_job(session, job_id, status, is_running, *only_if, cause=cause, lease_expires=None)
     interrupted = session.scalars(
         select(Task.id).where(Task.job_id == job_id, Task.status == TaskStatus.RUNNING)
     ).all()
@@ -152,10 +177,13 @@ def end_job(
         move_task(session, task_id, TaskStatus.FAILED)
 
 
-def end_abandoned(session: Session, job: Job) -> None:
+def end_abandoned(session: Session, job: Job, cause: str) -> None:
     """End a job that nobody runs any more. A cancel that was accepted is kept, as in `finish`."""
-    status = JobStatus.CANCELLED if job.cancel_requested else JobStatus.FAILED
-    end_job(session, job.id, status, Job.attempt == job.attempt)
+    is_ours = Job.attempt == job.attempt
+    if job.cancel_requested:
+        end_job(session, job.id, JobStatus.CANCELLED, is_ours)
+    else:
+        end_job(session, job.id, JobStatus.FAILED, is_ours, cause=cause)
 
 
 def log_names(session: Session, job_id: int) -> list[LogName]:
@@ -207,7 +235,7 @@ def _end_lost(backend: Backend, job_id: int) -> bool:
             if job is None:
                 return False
             sealed = _seal_lost_logs(backend, session, job)
-            end_abandoned(session, job)
+            end_abandoned(session, job, _lost(job))
     except (OSError, RedisError, SQLAlchemyError, StorageError) as error:
         log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
         return False
@@ -216,11 +244,15 @@ def _end_lost(backend: Backend, job_id: int) -> bool:
     return True
 
 
+def _lost(job: Job) -> str:
+    return f"The build host {job.runner} was lost."
+
+
 def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogName]:
     """Keep what Redis has of a lost host's logs, and say on the last one what happened."""
     names = log_names(session, job.id)
     written = [name for name in names if backend.redis.exists(name.live_key)] or names[:1]
-    said = f"\nThe build host {job.runner} was lost.\n".encode()
+    said = f"\n{_lost(job)}\n".encode()
     for name in written:
         last_words = [said] if name == written[-1] else []
         backend.logs.seal(session, name, chain(backend.logs.live_chunks(name), last_words))

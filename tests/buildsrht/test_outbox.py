@@ -94,7 +94,7 @@ def lose_the_host(backend, owner):
 def find_it_abandoned(backend, owner):
     runs.claim(backend, 1, "host-1")
     with backend.transaction() as session:
-        runs.end_abandoned(session, session.get_one(Job, 1))
+        runs.end_abandoned(session, session.get_one(Job, 1), "Its host was lost.")
 
 
 @pytest.mark.parametrize("end", [cancel_waiting, lose_the_host, find_it_abandoned])

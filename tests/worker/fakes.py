@@ -23,6 +23,8 @@ START_SECONDS = 20
 
 
 class FakeMachine:
+    image_version = "fake-1"
+    layer = None
     has_packages = False
     freezable = None
 

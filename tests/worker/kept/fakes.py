@@ -27,6 +27,8 @@ KEEPER = (sys.executable, "-c", "from tests.worker.kept.fakes import main; main(
 class KeepableMachine:
     """`freezable` is the machine itself; what `broken` says happens when it is frozen."""
 
+    image_version = "fake-1"
+    layer = None
     has_packages = False
     ended_itself = False
     broken: Exception | None = None
