@@ -8,10 +8,8 @@ import hashlib
 import os
 import re
 import signal
-import socket
 import string
 import subprocess
-import sys
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -22,11 +20,11 @@ import httpx
 import pytest
 
 from buildsrht import config as settings
-from buildsrht import processes
 from buildsrht.backend import Backend, open_backend
 from buildsrht.client import Client
 from buildsrht.services.ssh_keys import add_key
 from buildsrht.services.users import ensure_user
+from tests.whole_service import whole_service
 from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
 from tests.worker.repositories import git, make_repository, serving
 from worker.janitor import pids_naming
@@ -34,8 +32,6 @@ from worker.janitor import pids_naming
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
-BUILDSRHT = [sys.executable, "-P", "-m", "buildsrht"]
-START_SECONDS = 60
 JOB_SECONDS = 1200
 LOG_LIMIT = "24MiB"
 
@@ -105,41 +101,19 @@ def repository(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory, host_config, repository):
-    var = tmp_path_factory.mktemp("service")
     # Two jobs at a time share this host's processors, as an operator would have it.
     cpus = max(1, (os.cpu_count() or 1) // 2)
-    (var / "config.ini").write_text(
+    configuration = (
         f"[images]\npath = {host_config.images.path}\n[limits]\nlog = {LOG_LIMIT}\n"
         f"[worker]\ncount = 2\ncpus = {cpus}\n"
         f"[network]\nallow = {urlsplit(repository).netloc}\n"
     )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    env = {**os.environ, "VAR": str(var), "PORT": str(port)}
-    env["BUILDSRHT_CONFIG"] = str(var / "config.ini")
-    url = f"http://127.0.0.1:{port}"
-    up = processes.start([*processes.dies_with_us(signal.SIGTERM), *BUILDSRHT, "up"], env=env)
-    try:
-        wait_until_healthy(url)
-        create = [*BUILDSRHT, "token", "create", "--user", "tester", "--scopes", "jobs:write"]
-        token = subprocess.run(create, env=env, check=True, capture_output=True, text=True).stdout
-        with Client(url, token.strip()) as client, closing(open_backend(settings.load(env))) as it:
-            yield Service(client, it)
-    finally:
-        processes.stop(up, signal.SIGTERM, 60)
-    assert up.returncode == 0
-    assert pids_naming(f"{var}/") == []
-
-
-def wait_until_healthy(url: str) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        try:
-            if httpx.get(f"{url}/healthz").status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise AssertionError("the service did not come up")
+    with whole_service(tmp_path_factory.mktemp("service"), configuration) as whole:
+        create = ("token", "create", "--user", "tester", "--scopes", "jobs:write")
+        token = whole.command(*create)
+        backend = open_backend(settings.load(whole.environment))
+        with Client(whole.url, token) as client, closing(backend):
+            yield Service(client, backend)
 
 
 @pytest.fixture(scope="module")
