@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
 
-.PHONY: help setup packages image demo run test bench lint constraints clean
+.PHONY: help setup packages image demo run test bench lint reference constraints clean
 
 help:
 	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
@@ -51,6 +51,9 @@ lint: setup ## check style and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy buildsrht worker
+
+reference: setup ## write docs/reference anew, from the schema and the code
+	@.venv/bin/python -m contrib.reference
 
 constraints: packages ## pin the newest version of every Python package
 	rm -rf build/newest

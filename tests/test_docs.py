@@ -22,10 +22,11 @@ from worker.run_job import perform
 
 ROOT = Path(__file__).parent.parent
 API = ROOT / "docs/api.md"
+CLIENTS = ROOT / "docs/clients.md"
 MANIFEST = ROOT / "docs/manifest.md"
 OPERATING = ROOT / "docs/operating.md"
 SECURITY = ROOT / "docs/security.md"
-PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
 EXAMPLES = sorted((ROOT / "examples").glob("*.yml"))
 
 # The build host of the examples.
@@ -260,15 +261,23 @@ def test_every_example_is_a_good_manifest(example: Path):
 # --- operation ------------------------------------------------------------------------------------
 
 
-def test_every_command_is_documented():
-    page = OPERATING.read_text()
-    assert [name for name in commands(cli.commands) if f"`buildsrht {name}" not in page] == []
+@pytest.mark.parametrize(
+    ("part", "page"), [("Use a server", CLIENTS), ("Operate a server", OPERATING)]
+)
+def test_every_command_is_documented(part, page):
+    documented = re.findall(r"`buildsrht ([a-z -]+)", page.read_text())
+    known = commands({command.name: command for command in cli.commands.parts[part]})
+    assert [name for name in known if not any(is_command(name, each) for each in documented)] == []
 
 
-def commands(group) -> Iterator[str]:
-    for name, command in group.commands.items():
+def is_command(name: str, documented: str) -> bool:
+    return documented == name or documented.startswith(f"{name} ")
+
+
+def commands(named) -> Iterator[str]:
+    for name, command in named.items():
         if hasattr(command, "commands"):
-            yield from (f"{name} {sub}" for sub in commands(command))
+            yield from (f"{name} {sub}" for sub in commands(command.commands))
         else:
             yield name
 
