@@ -42,6 +42,11 @@ def resolve_ssh_port(config: Config, _: Any) -> int | None:
     return config.ssh.port
 
 
+@settings.field("treeLimit")
+def resolve_tree_limit(config: Config, _: Any) -> int:
+    return min(config.limits.tree, 2**31 - 1)
+
+
 @settings.field("buildTimeout")
 def resolve_build_timeout(config: Config, _: Any) -> str:
     """As Go writes it: 45m0s, 4h0m0s."""

@@ -5,21 +5,26 @@ the services', which have transactions of their own; the session begins anew wit
 what a mutation returns is what it made of it.
 """
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BuildsError
-from buildsrht.models import User
+from buildsrht.models import Base, User
 from buildsrht.services.scopes import granted
 
+T = TypeVar("T")
+
 SECONDS = 3
+# Of logs, in one response.
+LOG_BYTES = 8 * 1024 * 1024
 
 
 class LimitExceeded(BuildsError):
@@ -49,6 +54,8 @@ class Context:
         self.asker = asker
         self.payload = payload
         self._session: Session | None = None
+        self._found: dict[Hashable, dict[Any, Any]] = {}
+        self._log_bytes = LOG_BYTES
         self._deadline = time.monotonic() + SECONDS
 
     @property
@@ -66,11 +73,43 @@ class Context:
         if self._session is None:
             self._session = Session(self.backend.engine)
         if not self._session.in_transaction():
-            milliseconds = max(1, int(1000 * (self._deadline - time.monotonic())))
+            left = min(SECONDS, self._deadline - time.monotonic())
+            milliseconds = max(1, int(1000 * left))
             self._session.connection().exec_driver_sql(
                 f"SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {milliseconds}"
             )
         return self._session
+
+    def together(
+        self,
+        fetch: Callable[["Context", Collection[Any]], Mapping[Any, T]],
+        row: Base,
+        key: Callable[[Any], Any],
+    ) -> T | None:
+        """What `fetch` finds for the key of this row. It is asked once, for all rows of this kind
+        that the request has read, so that a list costs no more queries than one row."""
+        found = self._found.setdefault(fetch, {})
+        if key(row) not in found:
+            read = list(self.session.identity_map.values())
+            keys = {key(other) for other in read if type(other) is type(row)}
+            wanted = keys - found.keys() - {None} | {key(row)}
+            found.update({**dict.fromkeys(wanted), **fetch(self, wanted)})
+        return found[key(row)]
+
+    def once(self, name: Hashable, fetch: Callable[[], T]) -> T:
+        """What `fetch` finds, which other fields of this name have found as well."""
+        found = self._found.setdefault(None, {})
+        if name not in found:
+            found[name] = fetch()
+        return found[name]
+
+    def spend_log(self, size: int) -> None:
+        """Count the bytes of a log, of which one response has so many at most."""
+        self._log_bytes -= size
+        if self._log_bytes < 0:
+            raise LimitExceeded(
+                f"a response has {LOG_BYTES:,} bytes of logs at most: use fullURL, or ask for less"
+            )
 
     def check_deadline(self) -> None:
         if time.monotonic() > self._deadline:
@@ -81,12 +120,15 @@ class Context:
         """For a mutation: what was read before is forgotten. It takes the time that it takes, and
         reading its result is given as much as any query."""
         self.close()
+        self._deadline = math.inf
         try:
             yield
         finally:
             self._deadline = time.monotonic() + SECONDS
 
     def close(self) -> None:
+        """Let go of the session, and of what was read in it."""
+        self._found.clear()
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -45,13 +45,16 @@ def show_errors(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
 
 def _show(error: GraphQLError) -> Iterator[dict[str, Any]]:
     cause = error.original_error
-    problems = cause.errors if isinstance(cause, BadInput) else [FieldError(None, _reason(error))]
-    code = _code(cause)
+    if isinstance(cause, BadInput):
+        problems = cause.errors
+    else:
+        problems = (FieldError(getattr(cause, "field", None), _reason(error)),)
     for field, reason in problems:
+        extensions = {"code": _code(cause), "field": field, "grant": getattr(cause, "grant", None)}
         yield {
             **error.formatted,
             "message": f"{field}: {reason}" if field else reason,
-            "extensions": {"code": code, "field": field} if field else {"code": code},
+            "extensions": {name: value for name, value in extensions.items() if value},
         }
 
 

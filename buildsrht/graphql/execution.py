@@ -19,10 +19,12 @@ from graphql import (
     parse,
     validate,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError
-from buildsrht.graphql.context import Asker, Context
+from buildsrht.graphql import limits, texts
+from buildsrht.graphql.context import Asker, Context, LimitExceeded
 from buildsrht.graphql.errors import show_errors
 from buildsrht.graphql.schema import SCHEMA
 
@@ -95,8 +97,11 @@ def _understand(text: str) -> DocumentNode:
     """The document, which is valid and within its limits. Raises _Refused."""
     try:
         document = parse(text, max_lexical_tokens=MOST_TOKENS, max_source_length=MOST_CHARACTERS)
+        limits.check(SCHEMA, document)
     except GraphQLError as error:
         raise _Refused([error]) from None
+    except LimitExceeded as error:
+        raise _Refused([GraphQLError(str(error), original_error=error)]) from None
     errors = validate(SCHEMA, document, max_errors=MOST_ERRORS)
     if errors:
         raise _Refused(errors)
@@ -110,13 +115,19 @@ def _response(result: ExecutionResult) -> dict[str, Any]:
     return response
 
 
-def _before_each_field(resolve: Any, source: Any, info: Any, **args: Any) -> Any:
+def _before_each_field(resolve: Any, source: Any, info: Any, **arguments: Any) -> Any:
     context: Context = info.context
     context.check_deadline()
-    if info.parent_type is not SCHEMA.mutation_type:
-        return resolve(source, info, **args)
-    with context.changing():
-        return resolve(source, info, **args)
+    texts.check(arguments)
+    if info.parent_type is SCHEMA.mutation_type:
+        with context.changing():
+            return resolve(source, info, **arguments)
+    try:
+        return resolve(source, info, **arguments)
+    except SQLAlchemyError:
+        # The transaction is broken; other fields shall have another one.
+        context.close()
+        raise
 
 
 MIDDLEWARE = MiddlewareManager(_before_each_field)

@@ -1,7 +1,7 @@
 """A job's artifacts: kept, listed, found for download, and let go when their time is over."""
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
@@ -64,6 +64,21 @@ def list_artifacts(session: Session, job_id: int, viewer: User | None) -> Sequen
     ).all()
 
 
+def artifacts_of(session: Session, job_ids: Collection[int]) -> dict[int, list[Artifact]]:
+    """The same for several jobs at once, which the caller may see."""
+    found: dict[int, list[Artifact]] = {job_id: [] for job_id in job_ids}
+    for artifact in session.scalars(
+        select(Artifact).where(Artifact.job_id.in_(job_ids)).order_by(Artifact.id)
+    ):
+        found[artifact.job_id].append(artifact)
+    return found
+
+
+def is_gone(artifact: Artifact) -> bool:
+    """The janitor may not have come yet: what has expired is gone at once, and for everybody."""
+    return artifact.deleted is not None or artifact.expires < datetime.now(UTC)
+
+
 def require_artifact(
     session: Session, job_id: int, secret: str, name: str, viewer: User | None
 ) -> Artifact:
@@ -76,8 +91,7 @@ def require_artifact(
     )
     if artifact is None or not may_see(viewer, artifact.job):
         raise NotFound("there is no such artifact")
-    # The janitor may not have come yet: what has expired is gone at once, and for everybody.
-    if artifact.deleted or artifact.expires < datetime.now(UTC):
+    if is_gone(artifact):
         raise Gone(f"{artifact.name} was kept until {artifact.expires:%Y-%m-%d}")
     return artifact
 

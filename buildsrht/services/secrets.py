@@ -202,12 +202,14 @@ def share_secret(backend: Backend, user: str, uuid: UUID, receiver: str) -> Secr
         return copy
 
 
-def delete_secret(backend: Backend, user: str, uuid: UUID) -> None:
-    """Forget a secret of `user`'s. Copies that others have stay, and so do builds that have it."""
+def delete_secret(backend: Backend, user: str, uuid: UUID) -> Secret:
+    """Forget a secret of `user`'s, and return what it was. Copies that others have stay, and so do
+    builds that have it."""
     with backend.transaction() as session:
         owner = require_user(session, user)
-        _require_secret(session, owner, uuid)
+        secret = _require_secret(session, owner, uuid)
         session.execute(delete(Secret).where(Secret.owner_id == owner.id, Secret.uuid == uuid))
+        return secret
 
 
 def find_secret(session: Session, owner: User, uuid: UUID) -> Secret | None:
@@ -228,7 +230,7 @@ def grant_secrets(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
     with backend.transaction() as session:
         runs.require_ours(session, run)
         hold_keys(session)
-        found = _find_named(session, run.owner, named)
+        found = find_named(session, run.owner, named)
         return Grant(
             materials=tuple(
                 _material(backend, name, found[name]) for name in named if name in found
@@ -241,7 +243,8 @@ def grant_secrets(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
         )
 
 
-def _find_named(session: Session, user: str, named: Sequence[str]) -> dict[str, Secret]:
+def find_named(session: Session, user: str, named: Sequence[str]) -> dict[str, Secret]:
+    """Those of a user's secrets that a manifest calls so, by UUID or by name."""
     meant = {name: find_uuid(name) or name for name in named}
     uuids = [uuid for uuid in meant.values() if isinstance(uuid, UUID)]
     theirs = session.scalars(

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, Forbidden, NotFound
-from buildsrht.models import SshKey
+from buildsrht.models import SshKey, User
 from buildsrht.services.users import ensure_user
 
 KINDS = (
@@ -133,6 +133,20 @@ def remove_key(backend: Backend, fingerprint: str) -> None:
         )
         if removed.first() is None:
             raise NotFound(f"there is no ssh key {fingerprint}")
+
+
+def remove_own_key(backend: Backend, user: User, key_id: int) -> SshKey:
+    """The same for a key of `user`'s, by the number that lists give it. Returns what it was."""
+    with backend.transaction() as session:
+        key = session.scalar(select(SshKey).where(SshKey.id == key_id, SshKey.user_id == user.id))
+        if key is None:
+            raise NotFound(f"you have no ssh key {key_id}")
+        session.execute(delete(SshKey).where(SshKey.id == key_id))
+        return key
+
+
+def find_by_fingerprint(session: Session, fingerprint: str) -> SshKey | None:
+    return session.scalar(select(SshKey).where(SshKey.fingerprint == fingerprint))
 
 
 def find_key(session: Session, key: asyncssh.SSHKey) -> SshKey | None:

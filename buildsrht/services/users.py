@@ -21,8 +21,12 @@ def ensure_user(session: Session, name: str) -> User:
     return session.scalars(select(User).where(User.name == name)).one()
 
 
+def find_user(session: Session, name: str) -> User | None:
+    return session.scalar(select(User).where(User.name == name))
+
+
 def require_user(session: Session, name: str) -> User:
-    user = session.scalar(select(User).where(User.name == name))
+    user = find_user(session, name)
     if user is None:
         raise NotFound(f"there is no user {name!r}")
     return user

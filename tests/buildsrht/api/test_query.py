@@ -38,7 +38,7 @@ def test_a_field_needs_its_grant(client_of, owner):
                 "message": "Query.me needs a token with PROFILE:RO",
                 "path": ["me"],
                 "locations": [{"line": 1, "column": 3}],
-                "extensions": {"code": "FORBIDDEN"},
+                "extensions": {"code": "FORBIDDEN", "grant": "PROFILE:RO"},
             }
         ],
     }
