@@ -1,4 +1,4 @@
-"""Print a job's logs while they grow.
+"""Stay with a job until it is over, and print its logs while they grow.
 
 Every byte comes out once, as it was written, each log's in order; a server that goes away for a
 moment costs time and nothing else. The bytes go to `out`, and a line that names the log to stderr.
@@ -16,6 +16,8 @@ from typing import BinaryIO, TypeVar
 from buildsrht.client import UNFINISHED, Client, Job, Refused, ServerAway, Task
 
 POLL_SECONDS = 0.3
+# For who only wants to know how it ends.
+LONGEST_POLL_SECONDS = 2.0
 # How long a server may be away before we give up: for a restart, or a laptop that wakes up.
 PATIENCE_SECONDS = 30
 FIRST_PAUSE_SECONDS = 0.5
@@ -35,6 +37,17 @@ def follow(client: Client, job_id: int, out: BinaryIO, task: str | None = None) 
         time.sleep(POLL_SECONDS)
         job = patiently(lambda: client.job(job_id))
     printer.finish(job)
+    return job["status"]
+
+
+def wait(client: Client, job_id: int) -> str:
+    """Wait until a job is over. Returns how it ended."""
+    pause = POLL_SECONDS
+    job = client.job(job_id)
+    while job["status"] in UNFINISHED:
+        time.sleep(pause)
+        pause = min(1.1 * pause, LONGEST_POLL_SECONDS)
+        job = patiently(lambda: client.job(job_id))
     return job["status"]
 
 

@@ -13,20 +13,40 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
-from buildsrht.cli import client, courier, deliveries, hooks, keys, operate, secrets, ssh_keys
+from buildsrht.cli import (
+    account,
+    ask,
+    completion,
+    courier,
+    deliveries,
+    hooks,
+    jobs,
+    keys,
+    login,
+    operate,
+    secrets,
+    ssh_keys,
+    submit,
+)
+from buildsrht.cli.grouped import GroupedCommands
 from buildsrht.errors import BuildsError
 
 INTERRUPTED = 130
 
 
-@click.group()
+@click.group(cls=GroupedCommands)
 def commands() -> None:
-    """A CI job queue: every job runs in a fresh virtual machine that nobody used before."""
+    """A CI job queue: every job runs in a fresh virtual machine that nobody used before.
+
+    Those who use a server need its address and a login or a token. Those who operate one work on
+    its machine, with its configuration.
+    """
 
 
-for part in (operate, courier, keys, secrets, ssh_keys, hooks, deliveries, client):
-    for command in part.COMMANDS:
-        commands.add_command(command)
+commands.add_part("Use a server", (submit, jobs, login, account, ask, completion))
+commands.add_part(
+    "Operate a server", (operate, courier, keys, secrets, ssh_keys, hooks, deliveries)
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

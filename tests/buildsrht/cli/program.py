@@ -12,9 +12,10 @@ VARIABLES = ("BUILDSRHT_CONFIG", "BUILDSRHT_TOKEN", "BUILDSRHT_URL", "PORT", "VA
 
 
 def environment(**variables: str) -> Mapping[str, str]:
-    """Ours, with no other variables for `buildsrht` than these."""
+    """Ours, with no other variables for `buildsrht` than these, and no logins."""
     inherited = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    return {**inherited, "PYTHONPATH": str(CHECKOUT), **variables}
+    ours = {"PYTHONPATH": str(CHECKOUT), "XDG_CONFIG_HOME": "/nonexistent"}
+    return {**inherited, **ours, **variables}
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[bytes]:

@@ -136,16 +136,40 @@ def test_follow_prints_logs_to_stdout_and_the_rest_to_stderr(
     assert done.err.splitlines()[1:] == ["== setup", "== task build", "== setup", "job 1: success"]
 
 
-@pytest.mark.parametrize("status", ["failed", "timeout"])
-def test_follow_fails_unless_the_job_succeeds(
-    as_owner, manifest_file, at_work, build_host, next_job, status
+@pytest.mark.parametrize("how", ["--follow", "--wait"])
+@pytest.mark.parametrize(
+    ("status", "expected"), [("success", 0), ("failed", 1), ("timeout", 3), ("cancelled", 4)]
+)
+def test_the_exit_status_is_how_the_job_ended(
+    as_owner, manifest_file, at_work, build_host, next_job, how, status, expected
 ):
     at_work(lambda: build_host(next_job()).finish(status))
 
-    done = as_owner("submit", "--follow", manifest_file)
+    done = as_owner("submit", how, manifest_file)
 
-    assert done.status == 1
+    assert done.status == expected
     assert done.err.splitlines()[-1] == f"job 1: {status}"
+
+
+def test_of_several_ends_the_smallest_number_that_is_not_0_counts(
+    as_owner, manifest_file, at_work, build_host, next_job
+):
+    def work():
+        for status in ("cancelled", "success", "timeout"):
+            build_host(next_job()).finish(status)
+
+    at_work(work)
+
+    assert as_owner("submit", "--wait", *[manifest_file] * 3).status == 3
+
+
+def test_wait_prints_no_logs(as_owner, server, manifest_file, at_work, build_host, next_job):
+    at_work(lambda: build(build_host(next_job())))
+
+    done = as_owner("submit", "--wait", manifest_file)
+
+    assert (done.status, done.out) == (0, "")
+    assert done.err.splitlines() == [f"{server}/api/jobs/1", "job 1: success"]
 
 
 def test_follow_waits_for_every_job_and_fails_if_one_does(

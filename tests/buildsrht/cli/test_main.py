@@ -18,10 +18,10 @@ HEAVY = ("alembic", "flask", "obstore", "redis", "rq", "sqlalchemy")
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["submt"], "buildsrht: No such command 'submt'. Did you mean 'submit'?"),
-        (["submit"], "buildsrht submit: Missing argument 'FILE...'."),
+        (["cancl"], "buildsrht: No such command 'cancl'. Did you mean 'cancel'?"),
+        (["lint"], "buildsrht lint: Missing argument 'FILE...'."),
         (["submit", "--folow"], "buildsrht submit: No such option '--folow'."),
-        (["submit", "/no/such"], "buildsrht submit: Invalid value for 'FILE...': '/no/such'"),
+        (["submit", "/no/such"], "buildsrht submit: Invalid value for '[FILE...]': '/no/such'"),
         (["show", "first"], "buildsrht show: Invalid value for 'ID': 'first'"),
         (["token", "create"], "buildsrht token create: Missing option '--user'."),
     ],
@@ -44,7 +44,8 @@ def test_without_a_command_the_commands_are_listed(command):
 
 
 def test_every_command_says_what_it_is_for(command):
-    commands = command("--help").out.partition("Commands:")[2].strip().splitlines()
+    use, operate = command("--help").out.partition("Use a server:")[2].split("Operate a server:")
+    commands = [*use.strip().splitlines(), *operate.strip().splitlines()]
 
     assert len(commands) > 10
     assert [line for line in commands if len(line.split()) < 3] == []
@@ -73,7 +74,8 @@ def test_without_a_token_it_says_how_to_get_one(command, monkeypatch, token):
     done = command("show", 1)
 
     assert done.status == 1
-    assert "BUILDSRHT_TOKEN: must hold a token; `buildsrht token create` makes one" in done.err
+    assert done.err.startswith("buildsrht: BUILDSRHT_TOKEN: must hold a token")
+    assert "`buildsrht token create` makes one\n" in done.err
 
 
 def test_a_server_that_is_away_is_one_sentence(command, monkeypatch):

@@ -1,0 +1,159 @@
+"""The commands that look at jobs, and move them on."""
+
+import sys
+from itertools import islice
+from pathlib import Path
+
+import click
+
+from buildsrht.cli import completing
+from buildsrht.cli.connection import connect
+from buildsrht.cli.options import (
+    given,
+    job_id_argument,
+    json_option,
+    print_json,
+    print_rows,
+    split_tags,
+    tags_option,
+    visibility_option,
+)
+from buildsrht.cli.progress import bar
+from buildsrht.client import Job, Refused
+from buildsrht.follow import LogPrinter, follow
+
+UPDATE = """
+mutation update($jobId: Int!, $visibility: Visibility, $tags: [String!], $note: String) {
+  update(jobId: $jobId, visibility: $visibility, tags: $tags, note: $note) { id }
+}"""
+
+
+# --- look -------------------------------------------------------------------------------------
+
+
+@click.command("list")
+@click.option(
+    "--count", type=click.IntRange(min=1), default=20, help="How many at most; 20 unless given."
+)
+@json_option
+def list_(count: int, as_json: bool) -> None:
+    """Print your jobs, newest first: number, status, tags, note."""
+    with connect() as client:
+        for job in islice(client.jobs(), count):
+            if as_json:
+                print_json(job)
+            else:
+                note = (job["note"] or "").partition("\n")[0]
+                print_rows([(job["id"], job["status"], job["tags"], note)])
+
+
+@click.command()
+@job_id_argument
+@json_option
+def show(job_id: int, as_json: bool) -> None:
+    """Print how a job is doing."""
+    with connect() as client:
+        job = client.job(job_id)
+    print_json(job) if as_json else click.echo(_describe(job))
+
+
+def _describe(job: Job) -> str:
+    facts = {"note": job["note"], "tags": job["tags"], "runner": job["runner"]}
+    rows = [("setup", "", job["setup_log"])]
+    rows += [(task["name"], task["status"], task["log"]) for task in job["tasks"]]
+    width = max(len(name) for name, _, _ in rows)
+    return "\n".join(
+        [
+            f"job {job['id']}: {job['status']}",
+            *(f"{name}: {value}" for name, value in facts.items() if value),
+            *(f"{name:{width}}  {status:7}  {log}" for name, status, log in rows),
+        ]
+    )
+
+
+@click.command()
+@job_id_argument
+@click.argument("task", required=False, shell_complete=completing.tasks)
+@click.option("--follow", "following", is_flag=True, help="Go on until the job is over.")
+def logs(job_id: int, task: str | None, following: bool) -> None:
+    """Print the logs of a job, or only that of TASK."""
+    out = sys.stdout.buffer
+    with connect() as client:
+        if following:
+            follow(client, job_id, out, task)
+        else:
+            LogPrinter(client, out, task).catch_up(client.job(job_id))
+
+
+@click.command()
+@job_id_argument
+@click.option(
+    "--download",
+    "directory",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Save them below DIR, checked against their digests.",
+)
+@json_option
+def artifacts(job_id: int, directory: Path | None, as_json: bool) -> None:
+    """List what a job left behind: size, name and address."""
+    with connect() as client:
+        for artifact in client.artifacts(job_id):
+            if directory:
+                with bar(artifact["name"], artifact["size"]) as told:
+                    saved = client.download(artifact, directory, told)
+            if as_json:
+                print_json(artifact)
+            elif directory:
+                click.echo(saved)
+            else:
+                url = "removed" if artifact["deleted"] else artifact["url"]
+                print_rows([(artifact["size"], artifact["name"], url)])
+
+
+# --- act --------------------------------------------------------------------------------------
+
+
+@click.command()
+@job_id_argument
+def start(job_id: int) -> None:
+    """Start a job that was held back."""
+    with connect() as client:
+        client.start(job_id)
+
+
+@click.command()
+@job_id_argument
+def cancel(job_id: int) -> None:
+    """Cancel a job that is not over."""
+    with connect() as client:
+        client.cancel(job_id)
+
+
+@click.command()
+@job_id_argument
+@visibility_option
+@click.option("--note", help="What the job is for, in Markdown; an empty one removes it.")
+@tags_option
+@json_option
+def update(
+    job_id: int, visibility: str | None, note: str | None, tags: str | None, as_json: bool
+) -> None:
+    """Change what is said about a job, and who may see it. What is not given stays."""
+    changes = given(
+        {
+            "visibility": visibility and visibility.upper(),
+            "note": note,
+            "tags": split_tags(tags),
+        }
+    )
+    if not changes:
+        raise click.UsageError("Nothing to change: name --visibility, --note or --tags.")
+    with connect() as client:
+        if client.graphql(UPDATE, {"jobId": job_id, **changes})["update"] is None:
+            raise Refused(f"there is no job {job_id}")
+        if as_json:
+            print_json(client.job(job_id))
+
+
+COMMANDS = (list_, show, logs, artifacts, start, cancel, update)

@@ -1,0 +1,19 @@
+"""Bars for what takes a while. On a terminal only: elsewhere nobody watches."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from buildsrht.client import Told
+
+
+@contextmanager
+def bar(label: str, size: int) -> Iterator[Told]:
+    """Shows how much of `size` bytes has been moved, to whoever watches standard error."""
+    if not (size and sys.stderr.isatty()):
+        yield lambda _: None
+        return
+    with click.progressbar(length=size, label=label, file=sys.stderr) as shown:
+        yield shown.update

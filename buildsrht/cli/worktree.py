@@ -1,0 +1,195 @@
+"""A working tree of git as it is, packed for a build: what `git add --all` would put in a commit.
+
+That is every file that git knows or would learn of: changed or not, committed or not. What it
+ignores stays out, and so does what was deleted, and the repository itself. Submodules come with
+their files.
+
+Two trees that are alike give the same bytes.
+"""
+
+import gzip
+import os
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from buildsrht.errors import BuildsError, OperatorError
+
+GITLINK = b"160000"
+LARGEST_NAMED = 3
+
+
+class TooLarge(BuildsError):
+    """More than the server takes."""
+
+
+@dataclass(frozen=True)
+class WorkingTree:
+    root: Path
+    remotes: tuple[str, ...]  # where it comes from and goes to
+    name: str  # what the repository is called, whatever this directory is
+
+
+def find(directory: Path) -> WorkingTree:
+    """The working tree that a directory is in."""
+    lines = _git(directory, "rev-parse", "--show-toplevel", "--git-common-dir").splitlines()
+    root, repository = Path(os.fsdecode(lines[0])), Path(os.fsdecode(lines[1]))
+    remotes = tuple(
+        line.partition(b" ")[2].decode(errors="replace")
+        for line in _git(
+            directory, "config", "--get-regexp", r"^remote\..*\.url$", may_fail=True
+        ).splitlines()
+    )
+    return WorkingTree(root, remotes, _name(root, directory / repository, remotes))
+
+
+def _name(root: Path, repository: Path, remotes: tuple[str, ...]) -> str:
+    if remotes:
+        return _basename(remotes[0])
+    # One of several working trees may be called anything.
+    repository = repository.resolve()
+    return repository.parent.name if repository.name == ".git" else root.name
+
+
+def source_directory(tree: WorkingTree, manifest: str) -> str:
+    """Where a build expects this repository: where its manifest clones it, or else its name."""
+    from buildsrht.manifest import ManifestError, parse
+
+    try:
+        sources = parse(manifest).sources
+    except ManifestError:
+        return tree.name  # the server says what is wrong, of all of the manifest
+    remotes = {_place(remote) for remote in tree.remotes}
+    same = [source for source in sources if _place(source.url) in remotes]
+    named = [source for source in sources if _basename(source.url) == tree.name]
+    return next((source.directory for source in [*same, *named]), tree.name)
+
+
+def _place(url: str) -> str:
+    """Host and path, by which two ways to the same repository can be told to be that."""
+    _, _, rest = url.rpartition("://")
+    place = rest.rpartition("@")[2].replace(":", "/", 1)
+    return place.rstrip("/").removesuffix(".git").lower()
+
+
+def _basename(url: str) -> str:
+    return url.rstrip("/").replace(":", "/").rpartition("/")[2].removesuffix(".git")
+
+
+def pack(tree: WorkingTree, file: BinaryIO, limit: int) -> None:
+    """Write the tree as a compressed tar archive. Raises TooLarge when it exceeds `limit` bytes."""
+    root = os.fsencode(tree.root)
+    sizes: dict[str, int] = {}
+    bounded = cast(BinaryIO, _Bounded(file, limit))
+    try:
+        with (
+            gzip.GzipFile(filename="", mode="wb", fileobj=bounded, mtime=0) as compressed,
+            tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for path in sorted(set(_present(root))):
+                sizes[os.fsdecode(path)] = _add(archive, root, path)
+    except _Exceeded:
+        largest = sorted(sizes, key=lambda path: -sizes[path])[:LARGEST_NAMED]
+        raise TooLarge(
+            f"{tree.root}: is more than {limit} bytes, compressed, the most that the server takes; "
+            f"the largest so far: {', '.join(largest)}. What .gitignore names is left out."
+        ) from None
+
+
+def _add(archive: tarfile.TarFile, root: bytes, path: bytes) -> int:
+    """Append what is at a path, and return its size."""
+    place = os.path.join(root, path)
+    try:
+        found = os.lstat(place)
+    except FileNotFoundError:
+        return 0  # gone since git told us
+    entry = tarfile.TarInfo(os.fsdecode(path))
+    entry.mode = stat.S_IMODE(found.st_mode)
+    entry.mtime = found.st_mtime
+    if stat.S_ISLNK(found.st_mode):
+        entry.type, entry.linkname = tarfile.SYMTYPE, os.fsdecode(os.readlink(place))
+        archive.addfile(entry)
+    elif stat.S_ISDIR(found.st_mode):
+        entry.type = tarfile.DIRTYPE
+        archive.addfile(entry)
+    elif stat.S_ISREG(found.st_mode):
+        with open(place, "rb") as content:
+            entry.size = os.fstat(content.fileno()).st_size
+            archive.addfile(entry, content)
+    return entry.size
+
+
+def _present(root: bytes, inside: bytes = b"") -> Iterator[bytes]:
+    """Each path, from the root on, that git knows or would learn of, and that may be there."""
+
+    @cache
+    def is_link(directory: bytes) -> bool:
+        return os.path.islink(os.path.join(root, inside, directory))
+
+    def is_beyond_link(path: bytes) -> bool:
+        # A directory that was replaced by a link: what git knows below it is gone.
+        above = path.split(b"/")[:-1]
+        return any(is_link(b"/".join(above[: depth + 1])) for depth in range(len(above)))
+
+    for path, is_repository in _listed(os.path.join(root, inside)):
+        if is_beyond_link(path):
+            continue
+        yield os.path.join(inside, path)
+        if is_repository and not is_link(path):
+            yield from _below(root, os.path.join(inside, path))
+
+
+def _below(root: bytes, repository: bytes) -> Iterator[bytes]:
+    # Without it, it is a submodule that nobody asked for yet: an empty directory.
+    if os.path.lexists(os.path.join(root, repository, b".git")):
+        yield from _present(root, repository)
+
+
+def _listed(root: bytes) -> Iterator[tuple[bytes, bool]]:
+    """What `git add --all` would look at, and whether each is another repository."""
+    place = Path(os.fsdecode(root))
+    for entry in _git(place, "ls-files", "-z", "--stage").split(b"\0")[:-1]:
+        facts, _, path = entry.partition(b"\t")
+        yield path, facts.startswith(GITLINK)
+    others = _git(place, "ls-files", "-z", "--others", "--exclude-standard")
+    for path in others.split(b"\0")[:-1]:
+        yield path.rstrip(b"/"), path.endswith(b"/")
+
+
+def _git(directory: Path, *arguments: str, may_fail: bool = False) -> bytes:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True)
+    except FileNotFoundError as error:
+        if error.filename != "git":
+            raise
+        raise OperatorError("git is not installed, which knows what belongs to a tree") from error
+    if done.returncode and not may_fail:
+        reason = done.stderr.decode(errors="replace").strip().removeprefix("fatal: ")
+        raise OperatorError(f"{directory}: is no working tree of git: {reason}")
+    return done.stdout
+
+
+class _Exceeded(Exception):
+    """Too many bytes were written."""
+
+
+class _Bounded:
+    """A file that takes so many bytes: what of a file gzip needs, and no more."""
+
+    def __init__(self, file: BinaryIO, limit: int):
+        self._file = file
+        self._left = limit
+
+    def write(self, data: bytes) -> int:
+        self._left -= len(data)
+        if self._left < 0:
+            raise _Exceeded
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
