@@ -289,7 +289,7 @@ def resubmit(
         )
     submission = Submission(
         plan=plan,
-        note=_note_of_resubmitted(backend, job) if note is None else check_note(note),
+        note=_note_of_resubmitted(backend, job) if note is None else check_note(note) or None,
         tags=job.tags,
         execute=execute,
         secrets=has_secrets and may_use_secrets,

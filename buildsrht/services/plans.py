@@ -13,8 +13,9 @@ not known is None. What only the build host knows it writes into `job.plan` whil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from sqlalchemy.orm import Session
+
 from buildsrht import manifest as manifests
-from buildsrht.backend import Backend
 from buildsrht.manifest import Manifest, ManifestError, clone_path
 from buildsrht.models import Job, Tree
 
@@ -49,9 +50,9 @@ class _Given(NamedTuple):
     sources: list[PlannedSource]
 
 
-def plan_of(backend: Backend, job: Job) -> Plan:
+def plan_of(session: Session, job: Job) -> Plan:
     """The plan of a job in any state."""
-    given = _given(backend, job)
+    given = _given(session, job)
     return Plan(
         image=job.image,
         arch=job.arch,
@@ -62,16 +63,14 @@ def plan_of(backend: Backend, job: Job) -> Plan:
     )
 
 
-def _given(backend: Backend, job: Job) -> _Given | None:
+def _given(session: Session, job: Job) -> _Given | None:
     try:
         manifest = manifests.parse(job.manifest)
     except ManifestError:
         # Accepted by an older version, which had other rules: no build host will run it.
         return None
-    directory = None
-    if job.tree_id is not None:
-        with backend.transaction() as session:
-            directory = session.get_one(Tree, job.tree_id).directory
+    tree = session.get(Tree, job.tree_id) if job.tree_id is not None else None
+    directory = tree.directory if tree else None
     sources = list(_sources(manifest, directory, job.plan.get("commits", {})))
     return _Given(manifest, job.secrets, directory, sources)
 

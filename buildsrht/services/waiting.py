@@ -4,6 +4,7 @@ What it costs does not grow with the queue.
 """
 
 import enum
+from collections.abc import Callable
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -27,12 +28,15 @@ class Reason(NamedTuple):
     text: str
 
 
-def reasons(backend: Backend, job: Job) -> list[Reason]:
-    """Why a job waits; none, if it does not, or is about to be taken."""
+def reasons(
+    backend: Backend, job: Job, look_at_slots: Callable[[], Slots] | None = None
+) -> list[Reason]:
+    """Why a job waits; none, if it does not, or is about to be taken. Whoever asks of several jobs
+    may look at the slots once for all of them."""
     if job.status == JobStatus.PENDING:
         return [_why_held_back(job)]
     if job.status == JobStatus.QUEUED:
-        return _why_queued(backend, job)
+        return _why_queued(backend, job, look_at_slots or backend.queue.slots)
     return []
 
 
@@ -48,10 +52,10 @@ def _why_held_back(job: Job) -> Reason:
     )
 
 
-def _why_queued(backend: Backend, job: Job) -> list[Reason]:
+def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) -> list[Reason]:
     try:
         position = backend.queue.position(job.id)
-        slots = backend.queue.slots()
+        slots = look_at_slots()
     except RedisError:
         return [
             Reason(
