@@ -11,6 +11,7 @@ BuildsError
 ├── NotFound          404  also for a job that the caller may not see
 ├── Conflict          400  the job is no longer in the state that the request assumes
 ├── Gone              410  it existed and was removed on purpose
+├── TooMany           429  more attempts than anybody may make in a time
 ├── OperatorError          the configuration or the machine; the operator mends it
 └── RunnerError            a build host let a job down (in worker.errors)
 """
@@ -58,6 +59,14 @@ class Conflict(BuildsError):
 
 class Gone(BuildsError):
     """It was here, and was removed on purpose."""
+
+
+class TooMany(BuildsError):
+    """More attempts than anybody may make in a time; `seconds` says when there are new ones."""
+
+    def __init__(self, reason: str, seconds: int):
+        super().__init__(reason)
+        self.seconds = seconds
 
 
 class OperatorError(BuildsError):

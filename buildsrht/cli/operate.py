@@ -135,12 +135,12 @@ def db_migrate() -> None:
 
 @click.group()
 def token() -> None:
-    """Make and revoke the tokens that let clients in."""
+    """Make, list and revoke the tokens that let clients in."""
 
 
 @token.command("create")
 @click.option("--user", metavar="NAME", required=True, help="Who it is for; made if need be.")
-@click.option("--scopes", required=True, help='What it allows: "jobs:read jobs:write".')
+@click.option("--scopes", required=True, help='As "jobs:read jobs:write", or "JOBS:RW LOGS:RO".')
 @click.option("--days", type=int, help="How long it is good; a year unless given.")
 @click.option("--comment", help="What it is for.")
 def token_create(user: str, scopes: str, days: int | None, comment: str | None) -> None:
@@ -152,14 +152,36 @@ def token_create(user: str, scopes: str, days: int | None, comment: str | None) 
         click.echo(tokens.create_token(backend, user, scopes.split(), lifetime, comment))
 
 
-@token.command("revoke")
-@click.argument("text", metavar="[TOKEN]", required=False)
-def token_revoke(text: str | None) -> None:
-    """Revoke TOKEN, or the one on standard input, where no other user of the machine sees it."""
+@token.command("list")
+@click.option("--user", metavar="NAME", required=True, help="Whose they are.")
+def token_list(user: str) -> None:
+    """Print each good token that a user has made: number, scopes, until when, what for."""
     from buildsrht.services import tokens
 
+    with opened_backend() as backend, backend.transaction() as session:
+        for each in tokens.list_tokens_of(session, user):
+            scopes, until = " ".join(each.scopes), f"{each.expires:%Y-%m-%d}"
+            click.echo(f"{each.id}\t{scopes}\t{until}\t{each.comment or ''}")
+
+
+@token.command("revoke")
+@click.argument("text", metavar="[TOKEN]", required=False)
+@click.option("--user", metavar="NAME", help="Whose token it is, with --id.")
+@click.option("--id", "token_id", type=int, metavar="N", help="Its number, as `list` prints it.")
+def token_revoke(text: str | None, user: str | None, token_id: int | None) -> None:
+    """Revoke TOKEN, or the one on standard input, where no other user of the machine sees it.
+
+    With --user and --id: one of which you have only the number.
+    """
+    from buildsrht.services import tokens
+
+    if (user is None) != (token_id is None) or (user and text):
+        raise click.UsageError("either TOKEN, or both --user and --id")
     with opened_backend() as backend:
-        tokens.revoke_token(backend, text or sys.stdin.readline().strip())
+        if user is not None and token_id is not None:
+            tokens.revoke_token_of(backend, user, token_id)
+        else:
+            tokens.revoke_token(backend, text or sys.stdin.readline().strip())
 
 
 COMMANDS = (up, web, worker, janitor, gateway, db, image, token)

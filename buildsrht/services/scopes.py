@@ -5,6 +5,7 @@ original's clients name; scopes, such as `jobs:read`, stand for one grant where 
 by them, and for one or two where a token is made.
 """
 
+import re
 from collections.abc import Iterable
 
 from buildsrht.errors import BadInput, FieldError
@@ -26,6 +27,49 @@ WITH_LOGS = ("jobs:read", "jobs:write")
 # Likewise who might submit jobs might have them use secrets.
 WITH_SECRETS = "jobs:write"
 EVERYTHING = frozenset(NEEDED.values())
+
+# What clients of the original may write before a grant: its services that this one stands for, and
+# the area that each of their areas is here.
+FOREIGN = {
+    **{f"{service}/{area}": area for service in SERVICES for area in AREAS},
+    "meta.sr.ht/PROFILE": "PROFILE",
+    "meta.sr.ht/SSH_KEYS": "PROFILE",
+    "meta.sr.ht/PGP_KEYS": "PROFILE",
+}
+FOREIGN_GRANT = re.compile(r"([a-z.]+/[A-Z_]+):(RO|RW)")
+
+
+def read_scopes(words: Iterable[str]) -> list[str]:
+    """Each word as this service writes it: `builds.sr.ht/JOBS:RW` is `JOBS:RW`.
+
+    Raises BadInput for each that stands for nothing here, and if there is none.
+    """
+    asked = sorted(set(words))
+    known = {word: read for word in asked if (read := _read_scope(word))}
+    problems = [
+        FieldError("scopes", f"{word!r} is none of {', '.join(SCOPES)}")
+        for word in asked
+        if word not in known
+    ]
+    if not asked:
+        problems.append(FieldError("scopes", f"needs at least one of {', '.join(SCOPES)}"))
+    if problems:
+        raise BadInput(problems)
+    return sorted(set(known.values()))
+
+
+def _read_scope(word: str) -> str | None:
+    if word in NEEDED:
+        return word
+    foreign = FOREIGN_GRANT.fullmatch(word)
+    area = FOREIGN.get(foreign[1]) if foreign else None
+    return f"{area}:{foreign[2]}" if foreign and area else None
+
+
+def is_within(asked: Iterable[str], held: Iterable[str]) -> bool:
+    """Whether these words allow nothing that those do not."""
+    asked, held = frozenset(asked), frozenset(held)
+    return granted(asked) <= granted(held) and (may_use_secrets(held) or not may_use_secrets(asked))
 
 
 def granted(scopes: Iterable[str]) -> frozenset[str]:

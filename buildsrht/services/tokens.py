@@ -1,28 +1,32 @@
 """OAuth tokens: made, found by their text, revoked. The text itself is never stored.
 
 A token that was made for a job is good while that job runs, its build host is alive and nobody has
-cancelled it. Every look for a token makes sure of that, so that nothing has to happen at the job's
-end.
+cancelled it; one that a program has, while the program's grant was not revoked. Every look for a
+token makes sure of that, so that nothing has to happen to tokens when a job or a grant ends.
 """
 
-import hashlib
-import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
-from buildsrht.models import Job, JobStatus, Token, User
+from buildsrht.models import Job, JobStatus, OAuthGrant, Token, User
+from buildsrht.services.opaque import digest_of, new_text
 from buildsrht.services.runs import Run, require_ours
-from buildsrht.services.scopes import NEEDED, SCOPES, granted
-from buildsrht.services.users import ensure_user
+from buildsrht.services.scopes import NEEDED, granted, read_scopes
+from buildsrht.services.users import ensure_user, require_user
 
-# A prefix lets people, and scanners of leaked secrets, see what a token is for.
 PREFIX = "bsrht_"
 DEFAULT_DAYS = 365
+MOST_DAYS = 3650
+COMMENT_CHARACTERS = 255
+# Of those that are good. A person has a few; whoever makes them by a script meets the end of it.
+TOKENS_OF_A_USER = 256
 
 # Almost every request begins with the first, so it is built once and asks for no more than needed.
 FIND_TOKEN = select(Token).where(Token.hash == bindparam("digest"))
@@ -32,6 +36,9 @@ FIND_RUNNING_JOB = select(Job.id).where(
     Job.cancel_requested.is_(None),
     # Its build host is lost, although nobody has said so yet.
     Job.lease_expires > func.now(),
+)
+FIND_LIVING_GRANT = select(OAuthGrant.id).where(
+    OAuthGrant.id == bindparam("grant_id"), OAuthGrant.revoked.is_(None)
 )
 
 
@@ -43,26 +50,30 @@ def create_token(
     comment: str | None = None,
 ) -> str:
     """A new token's text, shown this once. Creates the user if need be."""
-    wanted = sorted(set(scopes))
-    problems = [
-        FieldError("scopes", f"{scope!r} is none of {', '.join(SCOPES)}")
-        for scope in wanted
-        if scope not in SCOPES
-    ]
-    if not wanted:
-        problems.append(FieldError("scopes", f"needs at least one of {', '.join(SCOPES)}"))
-    if not 0 < days <= 3650:
-        problems.append(FieldError("days", f"must be 1 to 3650, got {days}"))
+    problems: list[FieldError] = []
+    wanted: list[str] = []
+    try:
+        wanted = read_scopes(scopes)
+    except BadInput as bad:
+        problems += bad.errors
+    if not 0 < days <= MOST_DAYS:
+        problems.append(FieldError("days", f"must be 1 to {MOST_DAYS}, got {days}"))
+    if comment and (len(comment) > COMMENT_CHARACTERS or not comment.isprintable()):
+        reason = f"must be one line of at most {COMMENT_CHARACTERS} characters"
+        problems.append(FieldError("comment", reason))
     if problems:
         raise BadInput(problems)
-    text = _new_text()
+    text = new_text(PREFIX)
     with backend.transaction() as session:
+        owner = ensure_user(session, user)
+        if len(list_tokens(session, owner)) >= TOKENS_OF_A_USER:
+            raise BadInput([FieldError("user", f"has {TOKENS_OF_A_USER} tokens: revoke some")])
         session.add(
             Token(
-                user_id=ensure_user(session, user).id,
-                hash=_hash(text),
+                user_id=owner.id,
+                hash=digest_of(text),
                 scopes=wanted,
-                comment=comment,
+                comment=comment or None,
                 expires=datetime.now(UTC) + timedelta(days=days),
             )
         )
@@ -73,7 +84,7 @@ def create_job_token(backend: Backend, run: Run, grants: Iterable[str]) -> str:
     """The text of a token for the job that `run` runs, of its owner; good until the job's time is
     over at the latest. It takes the place of one from an earlier run. Raises Conflict when the job
     is no longer ours."""
-    text = _new_text()
+    text = new_text(PREFIX)
     with backend.transaction() as session:
         require_ours(session, run)
         deadline = Job.started + timedelta(seconds=backend.config.worker.job_timeout)
@@ -85,7 +96,7 @@ def create_job_token(backend: Backend, run: Run, grants: Iterable[str]) -> str:
             Token(
                 user_id=owner_id,
                 job_id=run.job_id,
-                hash=_hash(text),
+                hash=digest_of(text),
                 scopes=sorted(grants),
                 comment=f"job {run.job_id}",
                 expires=expires,
@@ -96,25 +107,71 @@ def create_job_token(backend: Backend, run: Run, grants: Iterable[str]) -> str:
 
 def find_token(session: Session, text: str) -> Token | None:
     """The token with this text, whether it is still good or not; but not a job's when the job is
-    over."""
-    token = session.scalar(FIND_TOKEN, {"digest": _hash(text)})
-    if token is None or token.job_id is None:
-        return token
-    is_running = session.scalar(FIND_RUNNING_JOB, {"job_id": token.job_id}) is not None
-    return token if is_running else None
+    over, nor a program's whose grant was revoked."""
+    token = session.scalar(FIND_TOKEN, {"digest": digest_of(text)})
+    return token if token and _is_alive(session, token) else None
+
+
+def _is_alive(session: Session, token: Token) -> bool:
+    """Whether what a token was made for, if anything, still goes on."""
+    if token.job_id is not None:
+        return session.scalar(FIND_RUNNING_JOB, {"job_id": token.job_id}) is not None
+    if token.grant_id is not None:
+        return session.scalar(FIND_LIVING_GRANT, {"grant_id": token.grant_id}) is not None
+    return True
+
+
+def list_tokens(session: Session, user: User) -> Sequence[Token]:
+    """The tokens that a user made and that are good, newest first; not those of jobs and of
+    programs."""
+    return session.scalars(
+        select(Token)
+        .where(
+            Token.user_id == user.id,
+            Token.job_id.is_(None),
+            Token.grant_id.is_(None),
+            Token.revoked.is_(None),
+            Token.expires > func.now(),
+        )
+        .order_by(Token.id.desc())
+    ).all()
+
+
+def list_tokens_of(session: Session, name: str) -> Sequence[Token]:
+    return list_tokens(session, require_user(session, name))
 
 
 def revoke_token(backend: Backend, text: str) -> None:
     """From now on this token opens nothing. Revoking it twice is no error."""
     with backend.transaction() as session:
-        known = session.execute(
-            update(Token)
-            .where(Token.hash == _hash(text))
-            .values(revoked=func.coalesce(Token.revoked, func.now()))
-            .returning(Token.id)
-        )
+        known = session.execute(_revocation().where(Token.hash == digest_of(text)))
         if known.first() is None:
             raise NotFound("no such token")
+
+
+def revoke_own_token(backend: Backend, user: User, token_id: int) -> Token:
+    """The same for a token that this user made, by the number that lists give it."""
+    with backend.transaction() as session:
+        own = _revocation().where(
+            Token.id == token_id,
+            Token.user_id == user.id,
+            Token.job_id.is_(None),
+            Token.grant_id.is_(None),
+        )
+        token: Token | None = session.scalar(own)
+        if token is None:
+            raise NotFound(f"there is no token {token_id} of {user.canonical_name}")
+        return token
+
+
+def revoke_token_of(backend: Backend, name: str, token_id: int) -> None:
+    with backend.transaction() as session:
+        user = require_user(session, name)
+    revoke_own_token(backend, user, token_id)
+
+
+def _revocation() -> ReturningUpdate[Any]:
+    return update(Token).values(revoked=func.coalesce(Token.revoked, func.now())).returning(Token)
 
 
 def remove_job_tokens(backend: Backend) -> None:
@@ -136,10 +193,11 @@ def user_of(token: Token) -> User:
     """Whom a token stands for.
 
     A job is never an administrator, even if its owner is one: whoever may write to a repository
-    that the owner has built would be one, too.
+    that the owner has built would be one, too. Nor is a program that an administrator lets act for
+    them: what they were asked says nothing of everybody's jobs.
     """
     user = token.user
-    if token.job_id is None:
+    if token.job_id is None and token.grant_id is None:
         return user
     return User(id=user.id, created=user.created, name=user.name, admin=False)
 
@@ -147,11 +205,3 @@ def user_of(token: Token) -> User:
 def is_allowed(token: Token, scope: str) -> bool:
     """Whether the token is good for what `scope` guards."""
     return NEEDED[scope] in granted(token.scopes)
-
-
-def _new_text() -> str:
-    return PREFIX + secrets.token_urlsafe(32)
-
-
-def _hash(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()

@@ -4,7 +4,7 @@ import pytest
 
 from buildsrht import manifest as manifests
 from buildsrht.errors import BadInput, Forbidden
-from buildsrht.services import jobs
+from buildsrht.services import jobs, scopes
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 
 MANIFEST = "image: debian/trixie\noauth: {}\ntasks: [{{build: make}}]\n"
@@ -140,3 +140,52 @@ def test_who_submits_without_a_token_hands_on_what_the_user_may(backend, owner):
 def test_everything_is_everything():
     assert granted(EVERYTHING) == EVERYTHING
     assert len(EVERYTHING) == 8
+
+
+# --- as others write them -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        ("jobs:read jobs:read", ["jobs:read"]),
+        ("builds.sr.ht/JOBS:RW meta.sr.ht/PROFILE:RO", ["JOBS:RW", "PROFILE:RO"]),
+        ("buildsrht/LOGS:RO LOGS:RO", ["LOGS:RO"]),
+        ("meta.sr.ht/SSH_KEYS:RW meta.sr.ht/PGP_KEYS:RO", ["PROFILE:RO", "PROFILE:RW"]),
+    ],
+)
+def test_grants_of_the_originals_services_are_those_of_this_one(words, kept):
+    assert scopes.read_scopes(words.split()) == kept
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("git.sr.ht/REPOSITORIES:RO", "meta.sr.ht/JOBS:RO", "builds.sr.ht/SSH_KEYS:RO", "JOBS"),
+        *("builds.sr.ht/JOBS", "builds.sr.ht/JOBS:RX", "JOBS:RO\n", "jobs:READ", "builds.sr.ht/"),
+    ],
+)
+def test_a_word_that_stands_for_nothing_here_is_refused_by_name(word):
+    with pytest.raises(BadInput) as refused:
+        scopes.read_scopes([word, "jobs:read"])
+
+    [problem] = refused.value.errors
+    assert (problem.field, repr(word) in problem.reason) == ("scopes", True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "held", "is_within"),
+    [
+        ("jobs:read", "jobs:write", True),
+        ("JOBS:RO LOGS:RO", "jobs:read", True),
+        ("jobs:read", "JOBS:RO LOGS:RO", True),
+        ("jobs:write", "jobs:write SECRETS:RO", True),
+        ("jobs:write", "JOBS:RW LOGS:RO SECRETS:RO", True),
+        ("jobs:write", "jobs:read", False),
+        ("LOGS:RO", "JOBS:RW", False),
+        # The older word lets jobs have secrets, the newer ones do not.
+        ("jobs:write", "JOBS:RW LOGS:RO", False),
+    ],
+)
+def test_some_scopes_are_within_others(asked, held, is_within):
+    assert scopes.is_within(asked.split(), held.split()) is is_within

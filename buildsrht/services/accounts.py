@@ -1,0 +1,104 @@
+"""Accounts: who they are of, and the passwords that open them.
+
+A password is kept as an Argon2 hash. An account without one is opened by a provider's word or not
+at all; its tokens and keys work all the same.
+"""
+
+import re
+from collections.abc import Sequence
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from buildsrht.backend import Backend
+from buildsrht.errors import BadInput, FieldError
+from buildsrht.models import User
+from buildsrht.services import sign_ins
+from buildsrht.services.attempts import Limit
+from buildsrht.services.users import NAME, require_user
+
+PASSWORD_CHARACTERS = range(10, 1025)
+EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
+EMAIL_CHARACTERS = 254
+
+# Passwords that may be tried, for one name wherever from, and from one place whatever the name.
+BY_NAME = Limit("sign-in-name", 10, 300)
+BY_PLACE = Limit("sign-in-place", 50, 300)
+
+HASHER = PasswordHasher()
+# What the password of nobody is compared with: an unknown name takes as long as a known one.
+NOBODYS = HASHER.hash("the password of nobody")
+
+
+def create_user(
+    backend: Backend, name: str, email: str | None = None, *, admin: bool = False
+) -> User:
+    """A new account, without a password. Raises BadInput, also if the name or address is taken."""
+    problems = []
+    if not NAME.fullmatch(name):
+        rule = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
+        problems.append(FieldError("name", f"{name!r} {rule}"))
+    if email is not None and (not EMAIL.fullmatch(email) or len(email) > EMAIL_CHARACTERS):
+        problems.append(FieldError("email", f"{email!r} is no address such as ada@example.org"))
+    if problems:
+        raise BadInput(problems)
+    try:
+        with backend.transaction() as session:
+            user = User(name=name, email=email, admin=admin)
+            session.add(user)
+            session.flush()
+            return user
+    except IntegrityError as error:
+        taken = FieldError("email", f"{email!r} is somebody's already")
+        if "user_email" not in str(error.orig):
+            taken = FieldError("name", f"{name!r} is somebody's already")
+        raise BadInput([taken]) from error
+
+
+def list_users(session: Session) -> Sequence[User]:
+    return session.scalars(select(User).order_by(User.name)).all()
+
+
+def set_password(backend: Backend, name: str, password: str) -> None:
+    """From now on this opens the account. Whoever is signed in to it is no longer."""
+    if len(password) not in PASSWORD_CHARACTERS:
+        least, most = PASSWORD_CHARACTERS[0], PASSWORD_CHARACTERS[-1]
+        raise BadInput([FieldError("password", f"must have {least} to {most} characters")])
+    hashed = HASHER.hash(password)
+    with backend.transaction() as session:
+        user = require_user(session, name)
+        session.execute(
+            update(User).where(User.id == user.id).values(password=hashed, updated=func.now())
+        )
+        sign_ins.end_all(session, user)
+
+
+def find_by_password(backend: Backend, name: str, password: str) -> User | None:
+    """Whose name and password these are. It takes the same time whether there is such a name.
+
+    A hash that was made with other parameters than today's is made anew.
+    """
+    with backend.transaction() as session:
+        user = session.scalar(select(User).where(User.name == name)) if "\0" not in name else None
+    hashed = (user and user.password) or NOBODYS
+    try:
+        HASHER.verify(hashed, password if len(password) in PASSWORD_CHARACTERS else "")
+    except (VerificationError, InvalidHashError):
+        return None
+    if user is None or user.password is None:
+        return None
+    if HASHER.check_needs_rehash(user.password):
+        _rehash(backend, user, password)
+    return user
+
+
+def _rehash(backend: Backend, user: User, password: str) -> None:
+    new = HASHER.hash(password)
+    with backend.transaction() as session:
+        # Not over a password that was set in the meantime.
+        same = update(User).where(User.id == user.id, User.password == user.password)
+        session.execute(same.values(password=new).execution_options(synchronize_session=False))
+    user.password = new
