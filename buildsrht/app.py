@@ -6,8 +6,9 @@ limits that hold for every request.
 
 from flask import Flask, abort, request
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from buildsrht import api, oauth
+from buildsrht import api, oauth, web
 from buildsrht.backend import Backend
 
 
@@ -21,9 +22,14 @@ def create_app(backend: Backend) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = _JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = backend.config.limits.request
+    # Whom a proxy serves, and nothing else that one might say.
+    app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        app.wsgi_app, x_for=backend.config.web.proxies, x_proto=0, x_host=0
+    )
     app.before_request(_refuse_nul)
     oauth.install(app, backend)
     api.install(app, backend)
+    web.install(app)
     return app
 
 

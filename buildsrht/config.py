@@ -160,6 +160,7 @@ class Web:
     origin: str = option(origin_url, "http://%(host)s:%(port)s")
     host: str = option(str, "127.0.0.1")
     port: int = option(port_number, "5002")
+    proxies: int = option(number, "0")
     processes: int = option(positive, "2")
     threads: int = option(positive, "16")
 

@@ -22,3 +22,8 @@ def task_log(origin: str, job_id: int, task: str) -> str:
 
 def artifact(origin: str, job_id: int, secret: str, name: str) -> str:
     return f"{origin}/artifacts/{job_id}/{secret}/{quote(name, safe='')}"
+
+
+def device_page(origin: str) -> str:
+    """Where a user types the short code that a program without a browser shows."""
+    return f"{origin}/oauth2/device"

@@ -25,10 +25,11 @@ from buildsrht.config import Config
 from buildsrht.keys import make_missing
 from buildsrht.logs import Logs, LogWriter, spool_chunks
 from buildsrht.models import Artifact, Base, Job, JobStatus, User
-from buildsrht.services import artifacts, jobs, runs, tokens
+from buildsrht.services import artifacts, jobs, runs, sign_ins, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
 from buildsrht.storage import Storage
+from tests.browser import Browser
 
 RECIPES = {
     "debian/bookworm": "{aliases: [debian/oldstable], arches: [amd64]}",
@@ -169,6 +170,19 @@ def client_of(app: Flask, token) -> Callable[..., FlaskClient]:
         if user:
             client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token(user, *scopes)}"
         return client
+
+    return make
+
+
+@pytest.fixture
+def browse(app: Flask, backend: Backend) -> Callable[..., Browser]:
+    """A browser in which this user has signed in, or nobody: `browse(owner).open("/")`."""
+
+    def make(user: User | None = None) -> Browser:
+        browser = Browser(app)
+        if user:
+            browser.client.set_cookie("buildsrht", sign_ins.begin(backend, user))
+        return browser
 
     return make
 

@@ -1,0 +1,39 @@
+"""Pages for people: to sign in, and to say which programs may act for them.
+
+Complete without a script. Thin like the API: a view finds out who browses, reads a form, calls one
+service and renders a template.
+
+    browser     who browses: cookies, forms that are ours, the headers of every page
+    errors      errors as pages
+    words       what scopes allow, for people
+    signing_in, consent, devices, clients, grants, personal_tokens
+                the pages; each has its `routes`
+"""
+
+from flask import Blueprint, Flask
+
+from buildsrht.web import (
+    browser,
+    clients,
+    consent,
+    devices,
+    errors,
+    grants,
+    personal_tokens,
+    signing_in,
+)
+
+
+def install(app: Flask) -> None:
+    pages = Blueprint(
+        "web",
+        __name__,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    browser.install(pages)
+    errors.install(pages)
+    for part in (signing_in, consent, devices, grants, personal_tokens, clients):
+        pages.register_blueprint(part.routes)
+    app.register_blueprint(pages)
