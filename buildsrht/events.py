@@ -124,6 +124,8 @@ def _owe(session: Session, job: JobNow, event_id: int, event: str) -> None:
         Webhook.id,
         literal(event_id),
     ).where(_is_for(literal(job.owner_id), literal(event)), is_served())
+    # One that is being deleted is owed nothing, and holds up nobody's job.
+    wanted = wanted.with_for_update(of=Webhook, read=True, key_share=True, skip_locked=True)
     columns = ["owner_id", "job_id", "position", "trigger", "status", "attempts", "expires"]
     deliver = insert(Delivery).from_select([*columns, "webhook_id", "event_id"], wanted)
     owed.delivery_ids += session.scalars(deliver.returning(Delivery.id)).all()

@@ -483,6 +483,9 @@ class Delivery(Base):
     event_id: Mapped[int | None] = mapped_column(ForeignKey("job_event.id"))
     payload: Mapped[str | None]
 
+    webhook: Mapped[Webhook | None] = relationship()
+    event: Mapped[JobEvent | None] = relationship()
+
 
 class Hook(Base):
     __tablename__ = "hook"

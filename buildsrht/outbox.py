@@ -94,6 +94,9 @@ def repeat(session: Session, delivery: Delivery) -> int:
         position=delivery.position,
         trigger=delivery.trigger,
         replay_of=delivery.id,
+        webhook_id=delivery.webhook_id,
+        event_id=delivery.event_id,
+        payload=delivery.payload,
     )
 
 

@@ -6,8 +6,11 @@ from buildsrht.backend import Backend
 from buildsrht.courier import letter, mail, payload, webhook
 from buildsrht.courier.letter import BadAddress
 from buildsrht.errors import OperatorError
+from buildsrht.graphql import answers
+from buildsrht.graphql.answers import NoAnswer
 from buildsrht.services import triggers
 from buildsrht.services.triggers import Attempt, Errand, Verdict
+from buildsrht.services.webhooks import Occasion
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,26 @@ def _tell(backend: Backend, errand: Errand) -> Attempt:
     if delivery.trigger["action"] == "email":
         message = letter.compose(backend.config, errand)
         return mail.send(backend.config.mail, message, delivery.response_headers)
+    if errand.occasion:
+        return _tell_subscriber(backend, errand, errand.occasion)
     event = "job" if errand.group is None else "group"
     body = payload.body_of(backend.config, errand)
     return webhook.post(backend, delivery.trigger["url"], event, delivery.uuid, body)
+
+
+def _tell_subscriber(backend: Backend, errand: Errand, occasion: Occasion) -> Attempt:
+    delivery = errand.delivery
+    if not occasion.scopes:
+        return Attempt(
+            Verdict.NEVER, "the program that made this webhook may see none of it any more"
+        )
+    if delivery.payload is None:
+        try:
+            delivery.payload = answers.answer(backend, occasion)
+        except NoAnswer as error:
+            return Attempt(Verdict.AGAIN, str(error))
+        if not triggers.keep_payload(backend, delivery, delivery.payload):
+            return Attempt(Verdict.AGAIN, "somebody else attempts it, or nobody is to any more")
+    body = delivery.payload.encode()
+    url, event = delivery.trigger["url"], occasion.payload.event
+    return webhook.post(backend, url, event, delivery.uuid, body)

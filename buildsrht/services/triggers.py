@@ -22,6 +22,7 @@ from buildsrht import outbox
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import Delivery, DeliveryStatus, Job, JobGroup, JobStatus, User
+from buildsrht.services.webhooks import Occasion, occasion_of
 
 # Longer than RQ lets an attempt live, see buildsrht.queue. No pause is as long as this exactly.
 LEASE = timedelta(seconds=180)
@@ -37,12 +38,14 @@ SWEPT_AT_ONCE = 1000
 class Errand:
     """A delivery that is ours to attempt, with all that it tells of.
 
-    `jobs` are the job that has ended, or those of `group`.
+    `jobs` are the job that has ended, or those of `group`. With an `occasion` it is a user's
+    webhook that is told of an event, and the job is in the state that it was in then.
     """
 
     delivery: Delivery
     jobs: Sequence[Job]
-    group: JobGroup | None
+    group: JobGroup | None = None
+    occasion: Occasion | None = None
 
     @property
     def status(self) -> JobStatus:
@@ -136,10 +139,27 @@ def claim(backend: Backend, delivery_id: int) -> Errand | None:
         if claimed.first() is None:
             return None
         delivery = session.get_one(Delivery, delivery_id)
-        if delivery.job_id is not None:
-            return Errand(delivery, [session.get_one(Job, delivery.job_id)], None)
-        group = session.get_one(JobGroup, delivery.group_id)
-        return Errand(delivery, list(group.jobs), group)
+        if delivery.job_id is None:
+            group = session.get_one(JobGroup, delivery.group_id)
+            return Errand(delivery, list(group.jobs), group)
+        job = session.get_one(Job, delivery.job_id)
+        if delivery.webhook_id is None:
+            return Errand(delivery, [job])
+        return Errand(delivery, [job], occasion=occasion_of(session, delivery, job))
+
+
+def keep_payload(backend: Backend, delivery: Delivery, payload: str) -> bool:
+    """Have this sent at each attempt from now on, and when it is replayed. False if the claim is no
+    longer ours: then nobody is to be sent anything."""
+    with backend.transaction() as session:
+        kept = session.execute(
+            update(Delivery)
+            .where(_is_ours(delivery))
+            .values(payload=payload)
+            .execution_options(synchronize_session=False)
+            .returning(Delivery.id)
+        )
+        return kept.first() is not None
 
 
 def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
@@ -147,11 +167,7 @@ def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
     with backend.transaction() as session:
         session.execute(
             update(Delivery)
-            .where(
-                Delivery.id == delivery.id,
-                Delivery.status == DeliveryStatus.WAITING,
-                Delivery.attempts == delivery.attempts,
-            )
+            .where(_is_ours(delivery))
             .values(
                 updated=func.now(),
                 error=_storable(attempt.error),
@@ -164,6 +180,15 @@ def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
             )
             .execution_options(synchronize_session=False)
         )
+
+
+def _is_ours(delivery: Delivery) -> ColumnElement[bool]:
+    """True of the row while the claim by which we have it lasts."""
+    return (
+        (Delivery.id == delivery.id)
+        & (Delivery.status == DeliveryStatus.WAITING)
+        & (Delivery.attempts == delivery.attempts)
+    )
 
 
 def _after(delivery: Delivery, attempt: Attempt) -> dict[str, Any]:
