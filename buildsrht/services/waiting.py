@@ -91,7 +91,7 @@ def _before_it(position: int) -> str:
 
 
 def _none_is_free(slots: Slots) -> str:
-    said = f"Of {slots.all} jobs that may run at once, {slots.busy} do."
+    said = f"No slot for a job is free: {slots.all} in all, {slots.busy} busy"
     if slots.paused:
-        said += f" For {slots.paused} the build host has too little disk; its operator has to help."
-    return said
+        said += f", {slots.paused} with too little disk, which is for the operator to mend"
+    return f"{said}."

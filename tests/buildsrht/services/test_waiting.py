@@ -1,0 +1,130 @@
+"""Every reason why a job waits, with workers that are registered as RQ registers them."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis import Redis
+from rq import Worker
+from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
+
+from buildsrht import queue
+from buildsrht.models import User
+from buildsrht.queue import PAUSED, job_queue
+from buildsrht.services import groups
+from buildsrht.services.waiting import WaitCode, reasons
+
+
+@pytest.fixture
+def register(backend):
+    """A slot of a build host, in that state."""
+
+    def make(state=WorkerStatus.IDLE, silent_for=timedelta()):
+        worker = Worker([queue.NAME], connection=backend.redis, serializer=JSONSerializer)
+        worker.register_birth()
+        worker.set_state(state)
+        heard = (datetime.now(UTC) - silent_for).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        backend.redis.hset(worker.key, "last_heartbeat", heard)
+        return worker
+
+    return make
+
+
+@pytest.fixture
+def codes(backend):
+    return lambda job: [reason.code for reason in reasons(backend, job)]
+
+
+def texts(backend, job):
+    return [reason.text for reason in reasons(backend, job)]
+
+
+def test_a_job_that_was_held_back_waits_to_be_started(backend, make_job):
+    assert reasons(backend, make_job("pending")) == [
+        (
+            WaitCode.NOT_STARTED,
+            "It was submitted to be held back, and waits until its owner starts it.",
+        )
+    ]
+
+
+def test_a_job_in_a_group_waits_for_the_group(backend, make_job, owner: User, fetch):
+    job = make_job("pending")
+    groups.create_group(backend, owner, [job.id], None, [], execute=False)
+    assert reasons(backend, fetch(job.id)) == [
+        (
+            WaitCode.GROUP_NOT_STARTED,
+            "It is in group 1, and waits until its owner starts that.",
+        )
+    ]
+
+
+@pytest.mark.parametrize("status", ["running", "success", "failed", "timeout", "cancelled"])
+def test_a_job_that_was_started_waits_for_nothing(make_job, codes, status):
+    assert codes(make_job(status)) == []
+
+
+def test_without_a_build_host_all_jobs_wait_for_one(make_job, codes, backend):
+    first, second, third = (make_job() for _ in range(3))
+    assert codes(first) == [WaitCode.NO_HOST]
+    assert codes(second) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
+    assert texts(backend, second)[0] == "1 job is before it."
+    assert texts(backend, third)[0] == "2 jobs are before it."
+    assert "`buildsrht worker`" in texts(backend, first)[0]
+
+
+def test_the_next_job_for_which_a_slot_is_free_is_about_to_be_taken(make_job, codes, register):
+    register(WorkerStatus.BUSY)
+    register()
+    first, second = make_job(), make_job()
+    assert (codes(first), codes(second)) == ([], [WaitCode.IN_QUEUE])
+
+
+def test_when_every_slot_is_busy_the_reason_says_how_many_there_are(make_job, register, backend):
+    for _ in range(3):
+        register(WorkerStatus.BUSY)
+    [reason] = reasons(backend, make_job())
+    assert reason == (WaitCode.HOSTS_BUSY, "No slot for a job is free: 3 in all, 3 busy.")
+
+
+def test_a_build_host_that_is_short_of_disk_is_said_to_be(make_job, register, backend):
+    register(WorkerStatus.BUSY)
+    register(PAUSED)
+    [reason] = reasons(backend, make_job())
+    assert reason == (
+        WaitCode.HOSTS_BUSY,
+        "No slot for a job is free: 2 in all, 1 busy, 1 with too little disk, which is for the "
+        "operator to mend.",
+    )
+
+
+def test_a_worker_that_was_killed_is_not_counted_for_long(make_job, codes, register):
+    register(silent_for=timedelta(seconds=120))
+    gone = register()
+    gone.connection.delete(gone.key)
+    assert codes(make_job()) == [WaitCode.NO_HOST]
+
+
+def test_a_job_that_redis_has_not_yet_is_said_to_be_on_its_way(make_job, codes, register, backend):
+    register()
+    job = make_job()
+    backend.queue.discard(job.id)
+    assert codes(job) == [WaitCode.QUEUE_AWAY]
+
+
+def test_a_redis_that_is_away_is_a_reason_and_no_error(make_job, backend, tmp_path):
+    job = make_job()
+    away = job_queue(Redis(unix_socket_path=str(tmp_path / "none")), 60)
+    [reason] = reasons(replace(backend, queue=away), job)
+    assert reason.code == WaitCode.QUEUE_AWAY
+    assert "not lost" in reason.text
+
+
+def test_a_long_queue_is_not_read_for_one_job(make_job, backend, codes):
+    job = make_job()
+    backend.redis.lpush(f"rq:queue:{queue.NAME}", *(f"job-{n}" for n in range(1000, 11000)))
+    before = backend.redis.info("stats")["total_net_output_bytes"]
+    assert codes(job) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
+    assert texts(backend, job)[0] == "10,000 jobs are before it."
+    assert backend.redis.info("stats")["total_net_output_bytes"] - before < 20_000
