@@ -79,14 +79,15 @@ def _challenged(status: int, error: TokenRefused | ScopeMissing) -> ResponseRetu
 
 
 def _unavailable(error: Exception) -> ResponseReturnValue:
+    return _one(log_outage(error)), 503, {"Retry-After": str(RETRY_SECONDS)}
+
+
+def log_outage(error: Exception) -> str:
+    """What the client learns of it."""
     # SQLAlchemy's own text repeats the statement with its parameters.
     reason = str(getattr(error, "orig", None) or error).strip()
     log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason)
-    return (
-        _one("the database or the queue does not answer; try again in a moment"),
-        503,
-        {"Retry-After": str(RETRY_SECONDS)},
-    )
+    return "the database or the queue does not answer; try again in a moment"
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

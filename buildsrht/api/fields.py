@@ -137,14 +137,19 @@ def json_object() -> dict[str, Any]:
     # If the client does not say how much it sends, reading stops at the limit without a word.
     if request.content_length is None and len(body) >= (request.max_content_length or 0):
         raise RequestEntityTooLarge
+    return parse_object(body, "the body")
+
+
+def parse_object(text: str | bytes, called: str) -> dict[str, Any]:
+    """The JSON object that `text` is."""
     try:
-        document = json.loads(body, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise BadRequest("the body is nested too deeply") from error
+        raise BadRequest(f"{called} is nested too deeply") from error
     except ValueError as error:
-        raise BadRequest(f"the body is not JSON: {error}") from error
+        raise BadRequest(f"{called} is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise BadRequest("the body must be a JSON object")
+        raise BadRequest(f"{called} must be a JSON object")
     return document
 
 

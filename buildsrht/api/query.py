@@ -10,12 +10,14 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from buildsrht.api import fields
+from buildsrht.api import errors, fields, uploads
 from buildsrht.api.context import current_backend
+from buildsrht.backend import OUTAGES, Backend
 from buildsrht.errors import BadInput
 from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import Token
 from buildsrht.oauth import TokenRefused, acting_token
+from buildsrht.services.grants import client_id_of
 from buildsrht.services.tokens import user_of
 
 routes = Blueprint("query", __name__, url_prefix="/query")
@@ -24,21 +26,36 @@ routes = Blueprint("query", __name__, url_prefix="/query")
 @routes.post("")
 def answer() -> ResponseReturnValue:
     token = acting_token(None)
-    request = _read_request(fields.json_object())
-    return execute(current_backend(), _asker(token), request)
+    backend = current_backend()
+    return execute(backend, _asker(backend, token), _read_request(backend))
 
 
-def _asker(token: Token) -> Asker:
-    return Asker(user_of(token), tuple(token.scopes), client_id=None, token_id=token.id)
+def _asker(backend: Backend, token: Token) -> Asker:
+    return Asker(
+        user=user_of(token),
+        scopes=tuple(token.scopes),
+        client_id=client_id_of(backend, token),
+        token_id=token.id,
+    )
 
 
-def _read_request(document: dict[str, Any]) -> Request:
-    body = fields.Fields(document)
+def _read_request(backend: Backend) -> Request:
+    if uploads.is_multipart():
+        body = fields.Fields(uploads.read_operations(backend.config.limits))
+    else:
+        body = fields.Fields(fields.json_object())
     query = body.required("query", fields.anything_of(str, "a string"))
     variables = body.optional("variables", fields.anything_of(dict, "an object"), default={})
     operation = body.optional("operationName", fields.anything_of(str, "a string"))
     body.insist()
     return Request(query, variables, operation)
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+def _refused(message: str, code: str) -> dict[str, Any]:
+    return {"errors": [{"message": message, "extensions": {"code": code}}]}
 
 
 @routes.errorhandler(TokenRefused)
@@ -58,9 +75,15 @@ def _no_request(error: BadInput) -> ResponseReturnValue:
 
 @routes.errorhandler(HTTPException)
 def _http_error(error: HTTPException) -> ResponseReturnValue:
-    code = "LIMIT" if error.code == 413 else "BAD_REQUEST"
-    return _refused(error.description or error.name, code), error.code or 500
+    status = error.code or 500
+    code = {413: "LIMIT", 500: "INTERNAL"}.get(status, "BAD_REQUEST")
+    return _refused(error.description or error.name, code), status
 
 
-def _refused(message: str, code: str) -> dict[str, Any]:
-    return {"errors": [{"message": message, "extensions": {"code": code}}]}
+def _unavailable(error: Exception) -> ResponseReturnValue:
+    retry = {"Retry-After": str(errors.RETRY_SECONDS)}
+    return _refused(errors.log_outage(error), "UNAVAILABLE"), 503, retry
+
+
+for outage in OUTAGES:
+    routes.register_error_handler(outage, _unavailable)

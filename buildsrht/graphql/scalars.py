@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from ariadne import ScalarType
 
@@ -28,14 +28,17 @@ def read_cursor(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that came with the request; it is read once."""
+    """A file that came with the request."""
 
-    file: BinaryIO
+    file: IO[bytes]
 
     def read(self, most: int) -> bytes:
+        """Its first bytes."""
+        self.file.seek(0)
         return self.file.read(most)
 
     def chunks(self) -> Iterator[bytes]:
+        self.file.seek(0)
         while chunk := self.file.read(CHUNK):
             yield chunk
 

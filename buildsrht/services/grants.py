@@ -227,6 +227,14 @@ def grant_of(session: Session, issued: Token | RefreshToken) -> OAuthGrant:
     return session.get_one(OAuthGrant, issued.grant_id)
 
 
+def client_id_of(backend: Backend, token: Token) -> int | None:
+    """The client that has this token; None if it is no client's, or this service's own program's."""
+    if token.grant_id is None:
+        return None
+    with backend.transaction() as session:
+        return grant_of(session, token).client_id
+
+
 def is_good(issued: Token | RefreshToken, grant: OAuthGrant) -> bool:
     spent = issued.revoked if isinstance(issued, Token) else issued.used
     return grant.revoked is None and spent is None and issued.expires > datetime.now(UTC)
