@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -84,30 +84,44 @@ def _basename(url: str) -> str:
 def pack(tree: WorkingTree, file: BinaryIO, limit: int) -> None:
     """Write the tree as a compressed tar archive. Raises TooLarge when it exceeds `limit` bytes."""
     root = os.fsencode(tree.root)
-    sizes: dict[str, int] = {}
+    paths = _paths(root)
     bounded = cast(BinaryIO, _Bounded(file, limit))
     try:
         with (
             gzip.GzipFile(filename="", mode="wb", fileobj=bounded, mtime=0) as compressed,
             tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):
-            for path in sorted(set(_present(root))):
-                sizes[os.fsdecode(path)] = _add(archive, root, path)
+            for path in paths:
+                _add(archive, root, path)
     except _Exceeded:
-        largest = sorted(sizes, key=lambda path: -sizes[path])[:LARGEST_NAMED]
         raise TooLarge(
-            f"{tree.root}: is more than {limit} bytes, compressed, the most that the server takes; "
-            f"the largest so far: {', '.join(largest)}. What .gitignore names is left out."
+            f"{tree.root}: is more than {limit:,} bytes, compressed, the most that the server "
+            f"takes. The largest files: {', '.join(_largest(root, paths))}. What .gitignore names "
+            "is left out."
         ) from None
 
 
-def _add(archive: tarfile.TarFile, root: bytes, path: bytes) -> int:
-    """Append what is at a path, and return its size."""
+def _largest(root: bytes, paths: Iterable[bytes]) -> list[str]:
+    def size(path: bytes) -> int:
+        place = os.path.join(root, path)
+        return os.lstat(place).st_size if os.path.lexists(place) else 0
+
+    return [os.fsdecode(path) for path in sorted(paths, key=size, reverse=True)[:LARGEST_NAMED]]
+
+
+def _paths(root: bytes) -> list[bytes]:
+    paths = sorted(set(_present(root)))  # a file in a conflict is there several times
+    if not paths:
+        raise OperatorError(f"{os.fsdecode(root)}: has no files")
+    return paths
+
+
+def _add(archive: tarfile.TarFile, root: bytes, path: bytes) -> None:
     place = os.path.join(root, path)
     try:
         found = os.lstat(place)
     except FileNotFoundError:
-        return 0  # gone since git told us
+        return  # gone since git told us
     entry = tarfile.TarInfo(os.fsdecode(path))
     entry.mode = stat.S_IMODE(found.st_mode)
     entry.mtime = found.st_mtime
@@ -121,7 +135,6 @@ def _add(archive: tarfile.TarFile, root: bytes, path: bytes) -> int:
         with open(place, "rb") as content:
             entry.size = os.fstat(content.fileno()).st_size
             archive.addfile(entry, content)
-    return entry.size
 
 
 def _present(root: bytes, inside: bytes = b"") -> Iterator[bytes]:
