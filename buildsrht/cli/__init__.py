@@ -27,6 +27,7 @@ from buildsrht.cli import (
     secrets,
     ssh_keys,
     submit,
+    users,
 )
 from buildsrht.cli.grouped import GroupedCommands
 from buildsrht.errors import BuildsError
@@ -45,7 +46,7 @@ def commands() -> None:
 
 commands.add_part("Use a server", (submit, jobs, login, account, ask, completion))
 commands.add_part(
-    "Operate a server", (operate, courier, keys, secrets, ssh_keys, hooks, deliveries)
+    "Operate a server", (operate, users, courier, keys, secrets, ssh_keys, hooks, deliveries)
 )
 
 
