@@ -4,10 +4,20 @@ from pathlib import Path
 
 from ariadne import load_schema_from_path, make_executable_schema
 
-from buildsrht.graphql import about, groups, jobs, people, scalars, secrets, submitting, webhooks
+from buildsrht.graphql import (
+    about,
+    facts,
+    groups,
+    jobs,
+    people,
+    scalars,
+    secrets,
+    submitting,
+    webhooks,
+)
 from buildsrht.graphql.access import AccessDirective
 
-SUBJECTS = (scalars, about, people, jobs, submitting, groups, secrets, webhooks)
+SUBJECTS = (scalars, about, people, jobs, facts, submitting, groups, secrets, webhooks)
 
 SCHEMA = make_executable_schema(
     load_schema_from_path(str(Path(__file__).with_name("schema.graphqls"))),
