@@ -19,8 +19,10 @@ def make_repository(path, files):
 
 
 def git(path, *arguments):
+    """What it says."""
     identity = ["-c", "user.name=Somebody", "-c", "user.email=somebody@example.org"]
-    subprocess.run(["git", *identity, *arguments], cwd=path, check=True, capture_output=True)
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=path, check=True, capture_output=True, text=True).stdout
 
 
 class QuietHandler(SimpleHTTPRequestHandler):

@@ -1,6 +1,9 @@
 """A job from claim to end, on a fake guest: real servers, real processes, no machine."""
 
+import io
 import json
+import random
+import tarfile
 import threading
 import time
 from collections.abc import Callable
@@ -12,8 +15,9 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from buildsrht.models import Artifact, Job, JobStatus, TaskStatus
-from buildsrht.services import jobs, runs
+from buildsrht.models import Artifact, Job, JobStatus, TaskStatus, Tree
+from buildsrht.services import history, jobs, runs, trees
+from tests.archives import archive
 from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import (
     Outcome,
@@ -24,6 +28,7 @@ from tests.worker.outcome import (
 )
 from tests.worker.repositories import git, make_repository
 from worker import machines, steps
+from worker.errors import RunnerError
 from worker.run_job import perform
 
 MIB = 1024 * 1024
@@ -39,8 +44,8 @@ def manifest_of(**keys) -> str:
 def run_manifest(backend, make_job) -> Callable[..., Outcome]:
     """Run a job with these manifest keys to its end."""
 
-    def run(boot=fake_boot, backend=backend, **keys) -> Outcome:
-        job = make_job(manifest=manifest_of(**keys))
+    def run(boot=fake_boot, backend=backend, tree_id=None, **keys) -> Outcome:
+        job = make_job(manifest=manifest_of(**keys), tree_id=tree_id)
         perform(backend, job.id, boot)
         assert_nothing_is_left(backend)
         return outcome_of(backend, job.id)
@@ -213,6 +218,144 @@ def test_a_source_that_cannot_be_cloned_fails_the_job_and_git_asks_nobody(run_ma
     outcome = run_manifest(sources=[f"file://{tmp_path}/absent"])
     assert outcome.status == JobStatus.FAILED
     assert "source absent: exit status 128" in outcome.setup_log
+
+
+def test_what_each_source_was_is_on_record_and_in_the_log(
+    run_manifest, repository, local_submodules, fetch
+):
+    outcome = run_manifest(sources=[f"file://{repository}", f"old/::file://{repository}#v1"])
+    commits = [git(repository, "rev-parse", ref).strip() for ref in ("main", "v1")]
+    assert fetch(1).plan["commits"] == dict(zip(["project", "old"], commits, strict=True))
+    for commit in commits:
+        assert f"At commit {commit}.\n" in outcome.setup_log
+
+
+def test_a_repository_without_a_commit_is_cloned_and_has_none_on_record(
+    run_manifest, tmp_path, fetch
+):
+    git(tmp_path, "init", "-q", "empty")
+    outcome = run_manifest(sources=[f"file://{tmp_path}/empty"])
+    assert outcome.status == JobStatus.SUCCESS
+    assert "commits" not in fetch(1).plan
+
+
+def test_which_image_and_which_layer_a_job_got_is_on_record(run_manifest, fetch):
+    run_manifest()
+    assert fetch(1).plan == {"image_version": "fake-1", "layer": None}
+
+
+# --- a tree that was submitted ----------------------------------------------------------------
+
+
+@pytest.fixture
+def keep_tree(backend, owner):
+    def keep(directory, files):
+        return trees.keep_tree(backend, owner, directory, [archive(files)]).id
+
+    return keep
+
+
+def test_a_tree_is_there_in_place_of_the_source_with_its_directory_before_the_others(
+    run_manifest, repository, local_submodules, keep_tree
+):
+    absent = f"file://{repository}/absent"
+    outcome = run_manifest(
+        tree_id=keep_tree("hello/", {"sub/main.c": b"from my disk", "sub/empty/": None}),
+        sources=[f"./hello/::{absent}", f"hello/sub/lib::file://{repository}"],
+        tasks={"build": "cat hello/sub/main.c; test -d hello/sub/empty; ls hello/sub/lib; ls -A"},
+    )
+    assert outcome.status == JobStatus.SUCCESS, outcome
+    said = f"Unpacking the submitted tree into hello, in place of {absent}.\n"
+    assert outcome.setup_log.index(said) < outcome.setup_log.index("Cloning into hello/sub/lib.")
+    assert "Cloning into ./hello" not in outcome.setup_log
+    assert "from my disk" in outcome.logs["build"]
+    assert "tree-to-unpack" not in outcome.logs["build"]
+
+
+def test_a_tree_needs_no_source_to_take_the_place_of(run_manifest, keep_tree):
+    outcome = run_manifest(
+        tree_id=keep_tree("deep/down", {"file": b"here"}), tasks={"build": "cat deep/down/file"}
+    )
+    assert "Unpacking the submitted tree into deep/down.\n" in outcome.setup_log
+    assert "here" in outcome.logs["build"]
+
+
+def test_a_tree_that_is_gone_fails_the_job_and_the_log_says_why(
+    run_manifest, keep_tree, backend, make_job
+):
+    job = make_job(manifest=manifest_of(), tree_id=keep_tree("hello", {"a": b""}))
+    with backend.transaction() as session:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        session.execute(update(Tree).values(expires=past))
+    trees.expire_trees(backend)
+    perform(backend, job.id, fake_boot)
+    outcome = outcome_of(backend, job.id)
+    assert (outcome.status, outcome.tasks) == (JobStatus.FAILED, {"build": "pending"})
+    assert f"tree hello: the tree was kept until {past:%Y-%m-%d}\n" in outcome.setup_log
+
+
+def test_a_tree_that_does_not_unpack_fails_the_job(run_manifest, keep_tree):
+    # Good by itself; the guest has a file where it needs a directory.
+    outcome = run_manifest(tree_id=keep_tree(".buildenv", {"a": b""}))
+    assert outcome.status == JobStatus.FAILED
+    assert "tree .buildenv: exit status 1" in outcome.setup_log
+
+
+def test_a_tree_is_never_held_in_memory_as_a_whole(backend, owner, make_job, tmp_path):
+    noise = random.Random(5).randbytes(MIB)
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", compresslevel=1) as made:
+        for number in range(60):
+            member = tarfile.TarInfo(str(number))
+            member.size = MIB
+            made.addfile(member, io.BytesIO(noise))
+    tree = trees.keep_tree(backend, owner, "large", [out.getvalue()])
+    job = make_job(manifest=manifest_of(tasks={"build": "ls large | wc -l"}), tree_id=tree.id)
+    with work_horse(backend, job.id, tmp_path) as horse:
+        peak_kib = int(horse.stdout.read())
+    assert peak_kib * 1024 < 200 * MIB
+    assert "\n60\n" in outcome_of(backend, job.id).logs["build"]
+
+
+# --- why a job ended --------------------------------------------------------------------------
+
+
+def causes(backend):
+    with backend.transaction() as session:
+        job = session.get_one(Job, 1)
+        return [each.cause for each in history.transitions_of(session, [job])[1]]
+
+
+@pytest.mark.parametrize(
+    ("keys", "cause"),
+    [
+        ({"tasks": {"build": "exit 3"}}, "task build: exit status 3"),
+        ({"tasks": {"build": "kill -KILL $PPID"}}, "The machine was lost: it was only a fake."),
+        ({"packages": ["no-such-package"]}, "packages: exit status 100"),
+        ({"tasks": {"build": "true"}}, None),
+    ],
+)
+def test_why_a_job_ended_is_with_its_end(run_manifest, backend, keys, cause):
+    run_manifest(**keys)
+    assert causes(backend)[-1] == cause
+
+
+def test_a_time_limit_is_a_cause(run_manifest, backend):
+    run_manifest(backend=limited(backend, "worker", job_timeout=1), tasks={"build": "sleep 300"})
+    assert causes(backend)[-1] == "The job ran into its time limit."
+
+
+def test_a_cause_is_one_line_masked_as_in_the_log_and_not_endless(run_manifest, backend):
+    @contextmanager
+    def boot(wanted):
+        wanted.logbook.mask([b"correct horse battery"])
+        raise RunnerError("said correct horse battery" + "x" * 1000 + "\nand its console")
+        yield
+
+    outcome = run_manifest(boot=boot)
+    [cause] = causes(backend)[-1:]
+    assert cause == "said ***" + "x" * 492
+    assert cause in outcome.setup_log
 
 
 # --- artifacts ------------------------------------------------------------------------------------
