@@ -228,7 +228,7 @@ class Client:
 
     def post_form(self, path: str, fields: Mapping[str, str]) -> dict[str, Any]:
         """What an OAuth endpoint answers, also if that is an error, which has the key `error`."""
-        answer = self._ask("POST", path, data=dict(fields), accept=(400, 401))
+        answer = self._ask("POST", path, data=dict(fields), accept=(400, 401, 429))
         return cast(dict[str, Any], answer)
 
     def _sign(self, request: httpx.Request) -> httpx.Request:

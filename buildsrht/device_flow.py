@@ -20,6 +20,14 @@ SLOWER_SECONDS = 5
 LONGEST_SECONDS = 60
 
 
+# For people, where a server leaves it at the word.
+MEANINGS = {
+    "access_denied": "you did not agree",
+    "expired_token": "nobody agreed in time",
+    "slow_down": "too many asked from here just now; try again in some minutes",
+}
+
+
 class Invitation(NamedTuple):
     """What the user needs to know, and what we need to ask."""
 
@@ -34,8 +42,8 @@ class Invitation(NamedTuple):
 class Declined(Refused):
     """The server gives no token; `code` is one of the words of the RFCs."""
 
-    def __init__(self, code: str, description: str | None):
-        super().__init__(f"{code}: {description}" if description else code)
+    def __init__(self, code: str, description: str | None = None):
+        super().__init__(description or MEANINGS.get(code, code))
         self.code = code
 
 
@@ -66,7 +74,7 @@ def wait(client: Client, invitation: Invitation) -> Login:
                 interval += SLOWER_SECONDS
             elif declined.code != "authorization_pending":
                 raise
-    raise Declined("expired_token", "nobody agreed in time")
+    raise Declined("expired_token")
 
 
 def renew(client: Client, login: Login) -> Login:

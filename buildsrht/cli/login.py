@@ -1,5 +1,7 @@
 """The commands by which this machine becomes one of a user's, and stops being it."""
 
+from contextlib import suppress
+
 import click
 
 from buildsrht import device_flow
@@ -34,7 +36,11 @@ def login(url: str | None, scopes: str) -> None:
         say(f"Open {invitation.address} and enter the code {invitation.user_code}")
         if invitation.complete_address:
             say(f"or open {invitation.complete_address}")
-        logins.keep(url, device_flow.wait(client, invitation))
+        new, old = device_flow.wait(client, invitation), logins.get(url)
+        logins.keep(url, new)
+        if old:
+            with suppress(BuildsError):  # it ends by itself, too
+                device_flow.revoke(client, old)
     say(f"This machine may use {url} now, until `buildsrht logout`.")
 
 
