@@ -44,11 +44,11 @@ def show_errors(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
 
 
 def _show(error: GraphQLError) -> Iterator[dict[str, Any]]:
-    cause = error.original_error
+    cause = _cause(error)
     if isinstance(cause, BadInput):
         problems = cause.errors
     else:
-        problems = (FieldError(getattr(cause, "field", None), _reason(error)),)
+        problems = (FieldError(getattr(cause, "field", None), _reason(error, cause)),)
     for field, reason in problems:
         extensions = {"code": _code(cause), "field": field, "grant": getattr(cause, "grant", None)}
         yield {
@@ -56,6 +56,14 @@ def _show(error: GraphQLError) -> Iterator[dict[str, Any]]:
             "message": f"{field}: {reason}" if field else reason,
             "extensions": {name: value for name, value in extensions.items() if value},
         }
+
+
+def _cause(error: GraphQLError) -> Exception | None:
+    """What went wrong in a resolver, or which limit was met; None if the request itself is wrong."""
+    cause = error.original_error
+    if error.path is None and not isinstance(cause, BuildsError):
+        return None
+    return cause
 
 
 def _code(cause: Exception | None) -> str:
@@ -70,8 +78,7 @@ def _code(cause: Exception | None) -> str:
     return next((code for kind, code in CODES.items() if isinstance(cause, kind)), "INTERNAL")
 
 
-def _reason(error: GraphQLError) -> str:
-    cause = error.original_error
+def _reason(error: GraphQLError, cause: Exception | None) -> str:
     if cause is None or isinstance(cause, tuple(CODES)):
         return error.message
     if _ran_out_of_time(cause):

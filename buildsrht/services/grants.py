@@ -228,7 +228,7 @@ def grant_of(session: Session, issued: Token | RefreshToken) -> OAuthGrant:
 
 
 def client_id_of(backend: Backend, token: Token) -> int | None:
-    """The client that has this token; None if it is no client's, or this service's own program's."""
+    """The client that has this token; None for this service's own program, and for people."""
     if token.grant_id is None:
         return None
     with backend.transaction() as session:
