@@ -31,9 +31,18 @@ class Hut:
         self.version = program.version
         self.home = home
         self._binary = program.path
-        (home / ".config/hut").mkdir(parents=True)
-        (home / ".config/hut/config").write_text(configuration)
-        (home / "bin").mkdir()
+        # No agent: hut's ssh has the key that its configuration names.
+        self.environment = {
+            "HOME": str(home),
+            "PATH": f"{home / 'bin'}:{os.environ['PATH']}",
+            "PAGER": "cat",
+            "TERM": "xterm",
+        }
+        (home / "bin").mkdir(parents=True)
+        self.configure(configuration)
+
+    def configure(self, configuration: str) -> None:
+        self.write(".config/hut/config", configuration)
 
     @property
     def can_update(self) -> bool:
@@ -97,10 +106,7 @@ class Hut:
 
     @property
     def _surroundings(self):
-        path = f"{self.home / 'bin'}:{os.environ['PATH']}"
-        # No agent: hut's ssh has the key that its configuration names.
-        environment = {"HOME": str(self.home), "PATH": path, "PAGER": "cat", "TERM": "xterm"}
-        return {"cwd": self.home, "env": environment}
+        return {"cwd": self.home, "env": self.environment}
 
 
 def configuration(token: str, builds: str, meta: str | None = None) -> str:

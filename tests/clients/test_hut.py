@@ -5,6 +5,7 @@ releases of Debian that have `hut` are asked; what only the newer can do is skip
 """
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from threading import Thread
@@ -15,10 +16,12 @@ from buildsrht.models import Job, JobStatus, SecretKind, Visibility
 from buildsrht.services import groups
 from buildsrht.services.secrets import NewSecret, create_secret
 from tests.clients.conftest import RUNNER
-from tests.clients.hut import Hut, job_in, job_of, wait_until
+from tests.clients.hut import GRANTS, Hut, by_another_name, job_in, job_of, wait_until
+from tests.test_docs import ROOT, blocks
 from tests.worker.fakes import fake_boot
 from worker.run_job import perform
 
+PAGE = ROOT / "docs/hut.md"
 GOOD = "image: debian/trixie\ntasks:\n- build: echo made\n- test: echo tested\n"
 BAD = "image: debian/trixie\ntasks:\n- build: echo made; exit 3\n- test: echo tested\n"
 
@@ -436,3 +439,83 @@ def test_a_token_that_is_none_is_refused(hut_of, stranger, live):
     config = hut.home / ".config/hut/config"
     config.write_text(config.read_text().replace("bsrht_", "bsrht_x"))
     assert hut("builds", "list", fails=True).err
+
+
+# --- docs/hut.md ----------------------------------------------------------------------------------
+
+
+def shown(language: str) -> list[str]:
+    return [block.text for block in blocks(PAGE) if block.language == language]
+
+
+def test_the_page_names_the_grants_that_these_tests_use():
+    [scopes] = re.findall(r'token create --user ada --scopes "(.*)"', "".join(shown("sh")))
+    assert scopes.split() == list(GRANTS)
+
+
+def test_each_configuration_that_the_page_shows_leads_to_the_service(hut_of, owner, live, token):
+    hut = hut_of(owner)
+    configurations = shown("scfg")
+    whole = [text for text in configurations if "origin" in text]
+    assert (len(whole), len(configurations)) == (2, 3)
+    for text in whole:
+        text = re.sub(r"https?://(builds.example.org|127.0.0.1:5002)", live.config.web.origin, text)
+        text = text.replace("http://localhost:5002", by_another_name(live.config.web.origin))
+        hut.configure(text.replace("bsrht_...", token(owner, *GRANTS)))
+        hut("builds", "list")
+        assert hut("meta", "show").out.startswith("~owner ")
+
+
+def test_without_origins_a_domain_stands_for_the_services_below_it(hut):
+    [text] = [text for text in shown("scfg") if "origin" not in text]
+    hut.configure(text)
+    # The request goes nowhere: it is where it would have gone that counts.
+    hut.environment["HTTPS_PROXY"] = "http://127.0.0.1:9"
+    for service, command in {"builds": ("builds", "list"), "meta": ("meta", "show")}.items():
+        error = hut(*command, fails=True).err
+        assert f'Post "https://{service}.example.org/query"' in error
+
+
+def test_the_page_tells_ssh_where_a_build_host_is(tmp_path):
+    [text] = [text for text in shown("text") if text.startswith("Host ")]
+    (tmp_path / "config").write_text(text)
+    said = subprocess.run(
+        ["ssh", "-G", "-F", str(tmp_path / "config"), f"builds@{RUNNER}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert {"hostname builds.example.org", "port 5022", "user builds"} <= set(said)
+
+
+NEEDS = {
+    "JOBS:RO": ["builds list", "builds artifacts 1", "builds user-webhook list"],
+    "JOBS:RW": ["builds submit m.yml", "builds resubmit 1", "builds cancel 1"],
+    "LOGS:RO": ["builds show 1", "builds show --follow 1"],
+    "PROFILE:RO": ["builds submit m.yml", "builds resubmit 1", "builds list ~owner", "meta show"],
+    "PROFILE:RW": ["meta ssh-key create key.pub", "meta ssh-key delete 1"],
+    "SECRETS:RO": ["builds secret list"],
+    "SECRETS:RW": ["builds secret share --user stranger no-uuid"],
+}
+
+
+@pytest.mark.parametrize("grant", NEEDS)
+def test_a_command_needs_the_grants_that_the_page_says(hut_of, owner, stranger, make_job, grant):
+    make_job()
+    area, access = grant.split(":")
+    less = [f"{area}:RO"] if access == "RW" else []
+    hut = hut_of(owner, *(other for other in GRANTS if not other.startswith(area)), *less)
+    hut.write("m.yml", GOOD)
+    hut.write("key.pub", f"ssh-ed25519 {'A' * 68} c\n")
+    for command in NEEDS[grant]:
+        assert grant in hut(*command.split(), fails=True).err, command
+
+
+def test_08_does_not_submit_without_leave_to_use_secrets_unless_told_to(hut_of, owner):
+    hut = hut_of(owner, "JOBS:RW", "LOGS:RO", "PROFILE:RO")
+    hut.write("m.yml", GOOD)
+    if hut.can_update:
+        assert "SECRETS:RO" in hut("builds", "submit", "m.yml", fails=True).err
+        hut("builds", "submit", "--no-secrets", "m.yml")
+    else:
+        hut("builds", "submit", "m.yml")
