@@ -21,7 +21,7 @@ from schemathesis.config import (
 
 from buildsrht.api.description import describe
 from buildsrht.api.schemas import COMPONENTS
-from tests.contract.conftest import HOOK, SECRET
+from tests.contract.conftest import HOOK, SECRET, Served
 
 EXAMPLES = 15
 CONFIG = SchemathesisConfig(
@@ -77,16 +77,6 @@ def close(schema: Any) -> None:
         schema["additionalProperties"] = False
 
 
-class Served:
-    """The application of the test that runs; Schemathesis wants one before there is any test."""
-
-    app = None
-
-    def __call__(self, environ, start_response):
-        assert self.app
-        return self.app(environ, start_response)
-
-
 SERVED = Served()
 REST = schemathesis.openapi.from_dict(narrowed(describe("http://localhost")), config=CONFIG)
 REST.app = SERVED
@@ -94,9 +84,8 @@ REST.app = SERVED
 
 @pytest.fixture
 def headers(app, world, token):
-    SERVED.app = app
-    yield {"Authorization": f"Bearer {token(world.owner)}", **world.forge_headers}
-    SERVED.app = None
+    with SERVED.serving(app):
+        yield {"Authorization": f"Bearer {token(world.owner)}", **world.forge_headers}
 
 
 @REST.parametrize()
