@@ -59,7 +59,7 @@ def _show(error: GraphQLError) -> Iterator[dict[str, Any]]:
 
 
 def _cause(error: GraphQLError) -> Exception | None:
-    """What went wrong in a resolver, or which limit was met; None if the request itself is wrong."""
+    """What went wrong in a resolver, or which limit was met; None if the text itself is wrong."""
     cause = error.original_error
     if error.path is None and not isinstance(cause, BuildsError):
         return None
