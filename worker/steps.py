@@ -62,7 +62,7 @@ AT_COMMIT = re.compile(rb"At commit ([0-9a-f]{40,64})\.\n\Z")
 # archive, directory
 UNPACK = """
 trap 'rm -f -- "$1"' EXIT
-mkdir -p -- "$2" && tar --extract --gzip --no-same-owner --file "$1" --directory "$2"
+mkdir -p -- "$2" && tar -xzof "$1" -C "$2"
 """
 TREE = ".tree-to-unpack"
 

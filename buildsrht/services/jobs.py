@@ -222,7 +222,7 @@ def _store(backend: Backend, session: Session, owner: User, submission: Submissi
     twice the processor time, and that is what bounds how many submissions a second are accepted.
     """
     if submission.tree_id is not None:
-        name_tree(backend, session, owner, submission.tree_id)
+        name_tree(backend, session, owner, submission.tree_id, submission.plan.manifest)
     connection = session.connection()
     insert_job = INSERT_QUEUED if submission.execute else INSERT_PENDING
     job = connection.execute(insert_job, _job_row(owner, submission)).one()

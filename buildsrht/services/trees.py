@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from buildsrht.archives import problems_of
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, Gone
-from buildsrht.manifest import inside_home
+from buildsrht.manifest import Manifest, clone_path, inside_home
 from buildsrht.models import Job, Tree, User
 from buildsrht.storage import Stored
 
@@ -97,10 +97,12 @@ def discard_tree(backend: Backend, tree: Tree) -> None:
             session.execute(delete(Tree).where(Tree.id == tree.id))
 
 
-def name_tree(backend: Backend, session: Session, owner: User, tree_id: int) -> None:
+def name_tree(
+    backend: Backend, session: Session, owner: User, tree_id: int, manifest: Manifest
+) -> None:
     """Have a job of `owner`, which is being stored, name a tree, which is then kept for longer.
 
-    Raises BadInput if it is gone or somebody else's.
+    Raises BadInput if it is gone or somebody else's, or if a source could not be cloned around it.
     """
     lifetime = timedelta(seconds=backend.config.storage.artifact_lifetime)
     named = session.execute(
@@ -108,11 +110,15 @@ def name_tree(backend: Backend, session: Session, owner: User, tree_id: int) -> 
         .where(Tree.id == tree_id, Tree.owner_id == owner.id, Tree.deleted.is_(None))
         .where(Tree.expires > func.now())
         .values(expires=func.now() + lifetime)
-        .returning(Tree.id)
+        .returning(Tree.directory)
         .execution_options(synchronize_session=False)
-    )
-    if named.first() is None:
+    ).first()
+    if named is None:
         raise BadInput([FieldError("tree", "it is not kept any more")])
+    for source in manifest.sources:
+        if named.directory.startswith(f"{clone_path(source)}/"):
+            reason = f"lies in {source.directory}, into which {source.url} is cloned"
+            raise BadInput([FieldError("treeDirectory", reason)])
 
 
 def read_tree(backend: Backend, tree: Tree) -> Iterator[bytes]:

@@ -185,9 +185,11 @@ def test_a_job_waits_in_the_queue_until_there_is_room_on_the_disk(backend, make_
     host.wait_for_a_sign_of_each_free_slot()
     assert fetch(job.id).status == JobStatus.QUEUED
     assert backend.queue.enqueued_ids() == {job.id}
+    assert backend.queue.slots() == queue.Slots(all=2, busy=0, paused=2)
     host.make_room()
     wait_until(lambda: fetch(job.id).status.is_final)
     assert fetch(job.id).status == JobStatus.SUCCESS
+    wait_until(lambda: backend.queue.slots() == queue.Slots(all=2, busy=0, paused=0))
 
 
 def test_the_log_says_once_that_the_disk_is_short_and_once_that_it_is_not(backend, host):

@@ -133,6 +133,20 @@ def test_a_strangers_tree_is_as_good_as_none(keep, make_job, stranger, row_count
     assert row_counts() == before
 
 
+def test_a_tree_may_be_around_a_source_and_not_within_one(keep, make_job, row_counts):
+    text = "image: debian\nsources: ['./a/b::https://example.org/b']\nshell: true\n"
+    for directory in ("a", "a/b", "a/bc"):
+        assert make_job(manifest=text, tree_id=keep(directory=directory).id).tree_id
+    within = keep(directory="a/b/c")
+    before = row_counts()
+    with pytest.raises(BadInput) as refused:
+        make_job(manifest=text, tree_id=within.id)
+    assert reasons(refused) == [
+        ("treeDirectory", "lies in ./a/b, into which https://example.org/b is cloned")
+    ]
+    assert row_counts() == before
+
+
 def test_a_tree_that_no_job_names_is_gone_after_an_hour(keep, backend, stored_trees):
     tree = keep()
     assert tree.expires - datetime.now(UTC) < timedelta(hours=1)
