@@ -19,7 +19,10 @@ routes = Blueprint("description", __name__)
 JSON = "application/json"
 PLAIN = "text/plain"
 BYTES = "application/octet-stream"
+FILES = "multipart/form-data"
+FORM = "application/x-www-form-urlencoded"
 TOKEN = "token"
+CLIENT = "client"
 # In place of a scope: any token that is good.
 ANY = "any"
 
@@ -63,7 +66,13 @@ def describe(origin: str) -> dict[str, Any]:
                     "type": "http",
                     "scheme": "bearer",
                     "description": "`Authorization: token ...` means the same.",
-                }
+                },
+                CLIENT: {
+                    "type": "http",
+                    "scheme": "basic",
+                    "description": "The `client_id` of a program and its secret. A program without "
+                    "one sends its `client_id` in the form.",
+                },
             },
         },
     }
@@ -85,11 +94,12 @@ def _operation(
     refused: str = "Errors",
 ) -> Operation:
     """One operation. With `anonymous` it needs no token, but takes one that has `scope`."""
-    statuses = {*refusals, *_refusals_of(scope), *((400, 413, 415) if body else ())}
+    statuses = {*refusals, *_refusals_of(scope), *_refusals_of_body(body or {})}
+    security = [{CLIENT: []}, {}] if FORM in (body or {}) else _security(scope, anonymous)
     operation = {
         "operationId": name,
         "summary": summary,
-        "security": _security(scope, anonymous),
+        "security": security,
         "parameters": list(parameters),
         "responses": {
             **{str(status): answer for status, answer in answers.items()},
@@ -105,6 +115,12 @@ def _refusals_of(scope: str | None) -> tuple[int, ...]:
     if scope is None:
         return ()
     return (401,) if scope == ANY else (401, 403)
+
+
+def _refusals_of_body(body: Mapping[str, Schema]) -> tuple[int, ...]:
+    if JSON in body:
+        return 400, 413, 415
+    return (413,) if body else ()
 
 
 def _security(scope: str | None, anonymous: bool) -> list[dict[str, list[str]]]:
@@ -182,6 +198,31 @@ FILE_HEADERS = (
     _header("If-None-Match", {"type": "string"}, "an `ETag`"),
     _header("If-Range", {"type": "string"}, "an `ETag`: all of it, if that is not it"),
 )
+
+
+def _form(*fields: str) -> dict[str, Schema]:
+    """A form of an OAuth client. What is not needed with every request is not in it."""
+    names = (*fields, "client_id", "client_secret")
+    return {
+        FORM: {
+            "type": "object",
+            "required": list(fields),
+            "properties": {name: {"type": "string"} for name in names},
+        }
+    }
+
+
+OAUTH_REFUSALS = {
+    400: _answer("The request is wrong, or its code is.", reference("OAuthError")),
+    401: _answer("The client did not prove who it is.", reference("OAuthError")),
+}
+TOO_MANY = {
+    429: _answer(
+        "Too many of these have come from there.",
+        reference("OAuthError"),
+        Retry_After={"type": "integer"},
+    )
+}
 
 
 def _with_log_header(answers: dict[int, Operation]) -> dict[int, Operation]:
@@ -348,7 +389,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             "GraphQL. What each field needs of the token is in the reference of the schema",
             {200: _answer("What was asked for, and what went wrong.", reference("GraphQLAnswer"))},
             scope=ANY,
-            body={JSON: reference("GraphQLRequest")},
+            body={JSON: reference("GraphQLRequest"), FILES: reference("GraphQLUpload")},
             refusals=[503],
             refused="GraphQLAnswer",
         ),
@@ -364,6 +405,53 @@ PATHS: dict[str, dict[str, Operation]] = {
             parameters=[_path_parameter("uuid", {"type": "string", "format": "uuid"})],
             body={JSON: {"type": "object"}},
             refusals=[401, 404, 503],
+        ),
+    },
+    "/oauth2/access-token": {
+        "post": _operation(
+            "issueTokens",
+            "Tokens for a code, for a device code or for a refresh token",
+            {200: _answer("They are yours.", reference("Tokens")), **OAUTH_REFUSALS},
+            body=_form("grant_type"),
+            refusals=[503],
+        ),
+    },
+    "/oauth2/device-authorization": {
+        "post": _operation(
+            "beginDeviceFlow",
+            "A code for a user to type into a page of this service",
+            {
+                200: _answer("Ask for tokens from now on.", reference("DeviceCode")),
+                **OAUTH_REFUSALS,
+                **TOO_MANY,
+            },
+            body=_form("scope"),
+            refusals=[503],
+        ),
+    },
+    "/oauth2/introspect": {
+        "post": _operation(
+            "introspectToken",
+            "What a token of this client's is worth",
+            {200: _answer("What is known.", reference("Introspection")), **OAUTH_REFUSALS},
+            body=_form("token"),
+            refusals=[503],
+        ),
+    },
+    "/oauth2/revoke": {
+        "post": _operation(
+            "revokeToken",
+            "Give a token of this client's back",
+            {200: _answer("It is worth nothing.", reference("Nothing")), **OAUTH_REFUSALS},
+            body=_form("token"),
+            refusals=[503],
+        ),
+    },
+    "/.well-known/oauth-authorization-server": {
+        "get": _operation(
+            "describeAuthorization",
+            "Where the authorization server has what",
+            {200: _answer("The metadata.", reference("Metadata"))},
         ),
     },
     "/healthz": {

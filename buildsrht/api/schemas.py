@@ -233,6 +233,16 @@ _GRAPHQL_REQUEST = {
     },
 }
 
+_GRAPHQL_UPLOAD = {
+    "description": "A request with files, as the GraphQL multipart request specification has it.",
+    "type": "object",
+    "required": ["operations", "map"],
+    "properties": {
+        "operations": described({"type": "string"}, "a GraphQLRequest as JSON, null for each file"),
+        "map": described({"type": "string"}, "where the file of each further part goes, as JSON"),
+    },
+}
+
 _GRAPHQL_ANSWER = {
     "description": "A response, as the specification of GraphQL has it.",
     "type": "object",
@@ -272,6 +282,38 @@ _GRAPHQL_ANSWER = {
     "anyOf": [{"required": ["data"]}, {"required": ["errors"]}],
 }
 
+_OAUTH_ERROR = {
+    "description": "Why the request was not done, as RFC 6749 has it.",
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": described({"type": "string"}, "a word for programs"),
+        "error_description": {"type": "string"},
+    },
+}
+
+_INTROSPECTION = {
+    "description": "What a token is worth, as RFC 7662 has it.",
+    "type": "object",
+    "required": ["active"],
+    "properties": {
+        "active": described({"type": "boolean"}, "without it there is nothing else"),
+        "client_id": {"type": "string"},
+        "username": {"type": "string"},
+        "sub": described({"type": "string"}, "the user's id"),
+        "scope": {"type": "string"},
+        "iss": URL,
+        "iat": {"type": "integer"},
+        "exp": {"type": "integer"},
+    },
+}
+
+_METADATA = {
+    "description": "Where things are and what this server can, as RFC 8414 has it.",
+    "type": "object",
+    "required": ["issuer", "authorization_endpoint", "token_endpoint"],
+}
+
 COMPONENTS: dict[str, Schema] = {
     "Job": _JOB,
     "JobPage": page_of("Job"),
@@ -284,7 +326,32 @@ COMPONENTS: dict[str, Schema] = {
     "NewGroup": _NEW_GROUP,
     "Trigger": _TRIGGER,
     "GraphQLRequest": _GRAPHQL_REQUEST,
+    "GraphQLUpload": _GRAPHQL_UPLOAD,
     "GraphQLAnswer": _GRAPHQL_ANSWER,
+    "Tokens": answered(
+        "What a program may use from now on.",
+        {
+            "token_type": {"const": "Bearer"},
+            "access_token": {"type": "string"},
+            "expires_in": described({"type": "integer"}, "in seconds"),
+            "refresh_token": described({"type": "string"}, "good for one use"),
+            "scope": {"type": "string"},
+        },
+    ),
+    "DeviceCode": answered(
+        "What a program shows to its user, and what it asks with, as RFC 8628 has it.",
+        {
+            "device_code": {"type": "string"},
+            "user_code": {"type": "string"},
+            "verification_uri": URL,
+            "verification_uri_complete": URL,
+            "expires_in": described({"type": "integer"}, "in seconds"),
+            "interval": described({"type": "integer"}, "how long to wait between questions"),
+        },
+    ),
+    "Introspection": _INTROSPECTION,
+    "Metadata": _METADATA,
+    "OAuthError": _OAUTH_ERROR,
     "Nothing": {"type": "object", "description": "It was done.", "maxProperties": 0},
     "Health": answered("This service works.", {"status": {"const": "ok"}}),
     "PushAccepted": answered(
