@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import case, delete, func, literal, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session, aliased, defer
 from sqlalchemy.sql import ColumnElement
 
 from buildsrht import outbox
@@ -284,7 +284,8 @@ def remove_old(backend: Backend) -> None:
 
 def list_deliveries(session: Session, owner: User, job_id: int | None = None) -> Sequence[Delivery]:
     """The owner's latest deliveries, newest first, or those of one of their jobs."""
-    wanted = select(Delivery).where(Delivery.owner_id == owner.id)
+    # A payload may have a megabyte.
+    wanted = select(Delivery).options(defer(Delivery.payload)).where(Delivery.owner_id == owner.id)
     if job_id is not None:
         wanted = wanted.where(Delivery.job_id == job_id)
     return session.scalars(wanted.order_by(Delivery.id.desc()).limit(PAGE)).all()

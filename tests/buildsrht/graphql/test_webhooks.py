@@ -140,6 +140,7 @@ def test_one_is_shown_with_all_that_was_said_of_it(ask, mine, create):
         ({"query": "query A { webhook { uuid } } query B { webhook { uuid } }"}, "query"),
         ({"query": "fragment A on Job { id }"}, "query"),
         ({"query": "subscription { webhook { uuid } }"}, "query"),
+        ({"query": "query ($id: Int!) { job(id: $id) { id } }"}, "query"),
         ({"query": ""}, "query"),
         ({"query": "{ webhook { uuid } }" + " " * 70000}, "query"),
         ({"query": "{ webhook { uuid \0 } }"}, "config"),
