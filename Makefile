@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
 
-.PHONY: help setup packages image demo run test bench lint reference constraints clean
+.PHONY: help setup packages image demo run test bench lint reference man constraints clean
 
 help:
 	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
@@ -54,6 +54,9 @@ lint: setup ## check style and types
 
 reference: setup ## write docs/reference anew, from the schema and the code
 	@.venv/bin/python -m contrib.reference
+
+man: setup ## write contrib/man/buildsrht.1 anew, from the commands
+	@.venv/bin/python -m contrib.man
 
 constraints: packages ## pin the newest version of every Python package
 	rm -rf build/newest

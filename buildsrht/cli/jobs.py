@@ -33,7 +33,11 @@ mutation update($jobId: Int!, $visibility: Visibility, $tags: [String!], $note: 
 
 @click.command("list")
 @click.option(
-    "--count", type=click.IntRange(min=1), default=20, help="How many at most; 20 unless given."
+    "--count",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=20,
+    help="How many at most; 20 unless given.",
 )
 @json_option
 def list_(count: int, as_json: bool) -> None:
