@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,6 @@ class Hut:
             "PAGER": "cat",
             "TERM": "xterm",
         }
-        (home / "bin").mkdir(parents=True)
         self.configure(configuration)
 
     def configure(self, configuration: str) -> None:
@@ -80,13 +80,12 @@ class Hut:
             process.kill()
             process.communicate()
 
-    def on_terminal(self, *arguments: object) -> str:
-        """All that a command prints on a terminal, where it uses colours and a pager."""
-        command = " ".join(map(str, self._command(arguments)))
+    def on_terminal(self, *arguments: object, input: str = "") -> str:
+        """All that a command prints on a terminal, where it uses colours, a pager, and asks."""
         done = subprocess.run(
-            ["script", "-qec", command, "/dev/null"],
+            ["script", "-qec", shlex.join(self._command(arguments)), "/dev/null"],
             **self._surroundings,
-            stdin=subprocess.DEVNULL,
+            input=input,
             capture_output=True,
             text=True,
             timeout=COMMAND_SECONDS,
@@ -100,6 +99,11 @@ class Hut:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return name
+
+    def put_program(self, name: str, script: str) -> None:
+        """A program that hut finds before the system's."""
+        path = self.home / self.write(f"bin/{name}", f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
 
     def _command(self, arguments: tuple[object, ...]) -> list[str]:
         return [str(self._binary), *map(str, arguments)]

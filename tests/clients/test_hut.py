@@ -106,6 +106,17 @@ def test_tags_that_are_no_good_are_explained(hut):
     assert "tags" in hut("builds", "submit", "--tags", "what is this", fails=True).err
 
 
+def test_a_manifest_is_edited_before_it_is_submitted(hut, fetch):
+    hut.environment["EDITOR"] = "sed -i s/made/edited/"
+    hut.write(".build.yml", GOOD)
+    job_id = job_of(hut("builds", "submit", "--edit"))
+    assert fetch(job_id).manifest == GOOD.replace("made", "edited")
+    hut.environment["EDITOR"] = "sed -i s/edited/again/"
+    again = fetch(job_of(hut("builds", "resubmit", "--edit", job_id)))
+    assert again.manifest == GOOD.replace("made", "again")
+    assert again.note.endswith(" (edited)")
+
+
 def test_a_job_gets_its_secrets_unless_it_is_told_not_to(hut, live, fetch, owner):
     row = create_secret(live, owner.name, NewSecret(SecretKind.FILE, b"x", path="~/x"))
     manifest = f"{GOOD}secrets: ['{row.uuid}']\n"
@@ -132,6 +143,24 @@ def test_a_job_is_followed_to_its_failure(hut, build_host):
     lines = done.out.splitlines()
     assert ("made" in lines, "tested" in lines) == (True, False)
     assert lines[-1] == "✗ FAILED"
+
+
+def test_a_private_job_is_followed_by_its_owner(hut, build_host):
+    host = build_host(1)
+    done = hut("builds", "submit", "--follow", "--visibility", "private", "-", input=GOOD)
+    host.join()
+    assert "\nmade\n" in done.out
+
+
+def test_on_a_terminal_whoever_followed_a_failure_is_offered_its_machine(hut, build_host):
+    hut.write("ssh.args", "")
+    hut.put_program("ssh", 'echo "$@" >ssh.args')
+    hut.write("bad.yml", BAD)
+    host = build_host(1)
+    said = hut.on_terminal("builds", "submit", "--follow", "bad.yml", input="y\n")
+    host.join()
+    assert "Do you want to log in with SSH?" in said
+    assert (hut.home / "ssh.args").read_text() == f"-t builds@{RUNNER} connect 1\n"
 
 
 def test_every_line_of_a_log_that_grows_arrives_once(hut, build_host):
@@ -177,7 +206,10 @@ def test_a_job_that_failed_before_its_tasks_is_shown_with_its_setup_log(hut, run
 def test_a_job_is_found_by_its_address(hut, live, submit):
     submit(manifest=GOOD)
     address = f"{live.config.web.origin}/~owner/job/1"
-    assert "#1: ○ QUEUED\n" in hut("builds", "show", address).out
+    for name in (address, "~owner/job/1", "#1"):
+        assert "#1: ○ QUEUED\n" in hut("builds", "show", name).out
+    hut("builds", "cancel", address)
+    assert "#1: 🛑 CANCELLED\n" in hut("builds", "show", 1).out
 
 
 def test_a_job_is_watched_until_it_is_over(hut, build_host, submit):
@@ -287,6 +319,14 @@ def test_what_is_said_about_a_job_is_changed(newer, make_job, fetch):
     assert (job.visibility, job.tags, job.note) == (Visibility.PRIVATE, ["new", "Tags"], "kept")
 
 
+def test_what_is_not_named_stays_as_it_is(newer, make_job, fetch):
+    make_job("failed", tags=["old"], visibility=Visibility.PRIVATE)
+    newer("builds", "update", 1, "--tags", "new")
+    assert (fetch(1).visibility, fetch(1).tags) == (Visibility.PRIVATE, ["new"])
+    newer("builds", "update", 1, "--visibility", "public")
+    assert (fetch(1).visibility, fetch(1).tags) == (Visibility.PUBLIC, ["new"])
+
+
 def test_a_strangers_job_is_neither_changed_nor_ended(hut, make_job, fetch, stranger):
     theirs = make_job(user=stranger)
     assert hut("builds", "cancel", theirs.id, fails=True).err
@@ -330,6 +370,15 @@ def test_user_webhooks_are_created_listed_and_deleted(hut):
     assert hut("builds", "user-webhook", "list").out == ""
 
 
+def test_a_webhook_is_told_of_changes_too(newer, live, fetch):
+    create = ("builds", "user-webhook", "create", "--events", "job_created,job_updated")
+    query = "query { webhook { uuid } }"
+    newer(*create, "--url", "https://example.org/hook", "--query", query)
+    asked = "{ userWebhook(id: 1) { events query } }"
+    answer = json.loads(newer("graphql", "builds", input=asked).out)
+    assert answer == {"userWebhook": {"events": ["JOB_CREATED", "JOB_UPDATED"], "query": query}}
+
+
 # --- queries of one's own -------------------------------------------------------------------------
 
 
@@ -351,6 +400,20 @@ def test_a_file_is_uploaded(hut, live):
 
 def test_what_is_wrong_with_a_query_is_said(hut):
     assert "nonsense" in hut("graphql", "builds", input="query { nonsense }", fails=True).err
+
+
+# --- a shell that completes ---------------------------------------------------------------------
+
+
+def test_jobs_secrets_and_keys_are_completed(hut, make_job, live, owner):
+    make_job("queued", tags=["a", "b"], note="why")
+    make_job("failed")
+    kept = NewSecret(SecretKind.FILE, b"precious", name="netrc", path="~/.netrc")
+    uuid = create_secret(live, owner.name, kept).uuid
+    assert "1\ta/b - why\n" in hut("__complete", "builds", "show", "").out
+    unfinished = hut("__complete", "builds", "cancel", "").out
+    assert [line[:1] for line in unfinished.splitlines()][:-1] == ["1"]
+    assert f"{uuid}\tnetrc\n" in hut("__complete", "builds", "secret", "share", "").out
 
 
 # --- the account ----------------------------------------------------------------------------------
@@ -390,9 +453,7 @@ def test_tokens_are_listed(hut, token, owner):
 
 
 def test_ssh_is_given_the_build_host_that_has_the_job(hut, run, submit):
-    ssh = hut.home / "bin/ssh"
-    ssh.write_text('#!/bin/sh\necho "$@"\n')
-    ssh.chmod(0o755)
+    hut.put_program("ssh", 'echo "$@"')
     submit(manifest=BAD)
     assert "no runner" in hut("builds", "ssh", 1, fails=True).err
     run(1)
