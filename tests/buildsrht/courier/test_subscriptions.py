@@ -1,7 +1,9 @@
 """A user's webhook as its receiver sees it: what its query finds, signed, the same each time."""
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete, func, update
@@ -9,7 +11,7 @@ from sqlalchemy import delete, func, update
 from buildsrht.backend import OUTAGES
 from buildsrht.courier import delivery
 from buildsrht.graphql import answers
-from buildsrht.graphql.execution import Asker
+from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import JobStatus, OAuthClient, OAuthGrant, TaskStatus, Visibility, Webhook
 from buildsrht.services import jobs, runs, triggers, webhooks
 from tests.buildsrht.courier.conftest import receiving
@@ -148,6 +150,38 @@ def test_a_change_of_tags_is_told_as_an_update(
     courier()
     [request] = receiver.requests
     assert (told(request)["event"], told(request)["job"]["tags"]) == ("JOB_UPDATED", ["new"])
+
+
+def test_the_page_shows_what_works(receiver, make_job, courier, backend, owner):
+    make, look = shown("graphql")
+    variables, answer = map(json.loads, shown("json"))
+    variables["config"]["url"] = receiver.url
+    everything = Asker(owner, ("JOBS:RW", "LOGS:RO"))
+    made = execute(backend, everything, Request(make, variables))
+    assert made == {"data": {"createUserWebhook": {"id": 1}}}
+    make_job("running", manifest="image: debian/trixie\ntasks:\n- build: make\n")
+
+    courier()
+
+    sent = json.loads(receiver.requests[-1].body)
+    assert shape(sent) == shape(answer)
+    assert "errors" not in execute(backend, everything, Request(look))
+
+
+def shown(language):
+    """The blocks in this language of the page on webhooks."""
+    page = Path(__file__).parents[3] / "docs/webhooks.md"
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def shape(value):
+    """A document without what is in it."""
+    match value:
+        case dict():
+            return {key: shape(item) for key, item in value.items()}
+        case list():
+            return [shape(item) for item in value]
+    return type(value)
 
 
 def test_nobody_elses_jobs_are_told(subscribe, receiver, make_job, stranger, courier):
