@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import request
 from werkzeug.datastructures import FileStorage, MultiDict
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from buildsrht.api.fields import parse_object
 from buildsrht.config import Limits
@@ -19,6 +20,8 @@ from buildsrht.graphql.scalars import Upload
 # Of one request; nothing that can be asked for takes more than one.
 MOST_FILES = 16
 ROOT = "variables"
+# The parser of forms counts what it is about to look at, of files too, as if it kept that.
+PARSER_BYTES = 128 * 1024
 
 
 def is_multipart() -> bool:
@@ -30,10 +33,12 @@ def read_operations(limits: Limits) -> dict[str, Any]:
     every place that is named is there, and is null."""
     # Files have a limit of their own, beside the one for what is said about them.
     request.max_content_length = limits.tree + limits.request
-    request.max_form_memory_size = limits.request
+    request.max_form_memory_size = limits.request + PARSER_BYTES
     request.max_form_parts = MOST_FILES + 2
-    operations = parse_object(request.form.get("operations", ""), "operations")
-    places = parse_object(request.form.get("map", ""), "map")
+    said = [request.form.get(name, "") for name in ("operations", "map")]
+    if sum(map(len, said)) > limits.request:
+        raise RequestEntityTooLarge
+    operations, places = map(parse_object, said, ("operations", "map"))
     problems = [*_strays(places, request.files)]
     for name, paths in places.items():
         problems += _put(operations, name, paths, request.files.get(name))
