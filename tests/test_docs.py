@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,8 @@ def run_commands(live: Backend, token, make_user, tmp_path: Path) -> Callable[[s
         "BUILDSRHT_URL": live.config.web.origin,
         "BUILDSRHT_TOKEN": token(make_user("ada")),
         "HOME": str(directory),
-        "PATH": os.environ["PATH"],
+        # Our command is where this Python is.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     }
 
     def run(commands: str) -> str:
@@ -169,8 +171,9 @@ def matches(came: object, shown: object) -> bool:
     return came == shown
 
 
-def test_every_example_of_the_api_reference_does_what_the_page_shows(live, run_commands):
-    page = blocks(API)
+@pytest.mark.parametrize("page", [API, CLIENTS], ids=lambda path: path.name)
+def test_every_example_of_a_reference_does_what_the_page_shows(live, run_commands, page):
+    page = blocks(page)
     for block, shown in zip(page, [*page[1:], None], strict=True):
         for job_id in RUN.findall(block.before):
             perform(live, int(job_id), fake_boot)
