@@ -48,8 +48,11 @@ def keep_ssh_key(keep) -> Callable[[str], bytes]:
 
 
 @pytest.fixture
-def run_job(backend, make_job) -> Callable[..., Outcome]:
+def run_job(backend, make_job, tmp_path_factory) -> Callable[..., Outcome]:
     """Run a job that names these secrets and has this task: `run_job(["name"], "cat file")`."""
+    # Not deep: gpg's agent has sockets in the build's home, and their paths have 107 bytes at most.
+    worker = replace(backend.config.worker, path=tmp_path_factory.mktemp("work"))
+    backend = replace(backend, config=replace(backend.config, worker=worker))
 
     def run(named: list[str], script: str = "true", *, backend=backend, keys=None, **fields):
         manifest = {"image": "debian/trixie", "secrets": named, "tasks": [{"look": script}]}
