@@ -1,0 +1,391 @@
+"""Who may do what: every route and every field, for everybody who may ask.
+
+The two tables are complete: what is in the application or in the schema and not in them fails a
+test, and so does what is in them only.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import update
+
+from buildsrht.api.description import ANY, PATHS, TOKEN
+from buildsrht.models import SignIn, Token, User, Visibility
+from buildsrht.services import clients, grants, groups, sign_ins, tokens
+from buildsrht.services.scopes import NEEDED, SCOPES, granted
+from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
+from tests.contract.conftest import HOOK, SECRET
+
+ASKERS = ("anonymous", "stranger", "under_scoped", "expired", "revoked", "owner")
+# What is somebody's has this number, and what is not there at all the other.
+THERE, ABSENT = 1, 4711
+
+
+class Row(NamedTuple):
+    """How one route is asked, and the status for each asker, in the order of ASKERS."""
+
+    way: str
+    statuses: tuple[int, int, int, int, int, int]
+    json: Any = None
+    form: dict[str, str] | None = None
+    query: dict[str, str] | None = None
+
+
+# What the askers bring, by the way in:
+#
+#             stranger           under_scoped          expired         revoked
+#   token     all scopes         all but the needed    expired         revoked
+#   cookie    signed in          a token instead       expired         signed out
+#   client    another client     a wrong secret        deleted client  a secret since renewed
+#   forge     tokens prove nothing there; the owner's request is signed
+#   open      the same as with tokens, which nobody looks at
+#
+# Jobs, groups and all else are the owner's, and private. A stranger may submit, which is a job of
+# their own, and is told of the owner's what is told of nothing: 404, and 400 where it is in a body.
+ROUTES = {
+    ("GET", "/api/jobs"): Row("token", (401, 200, 403, 401, 401, 200)),
+    ("POST", "/api/jobs"): Row(
+        "token", (401, 200, 403, 401, 401, 200), json={"manifest": "image: debian\nshell: true\n"}
+    ),
+    ("GET", "/api/jobs/<int:job_id>"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("GET", "/api/jobs/<int:job_id>/artifacts"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("GET", "/api/jobs/<int:job_id>/manifest"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("POST", "/api/jobs/<int:job_id>/start"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("POST", "/api/jobs/<int:job_id>/cancel"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("POST", "/api/job-group"): Row(
+        "token", (401, 400, 403, 401, 401, 200), json={"jobs": [THERE]}
+    ),
+    ("GET", "/api/job-group/<int:group_id>"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("POST", "/api/job-group/<int:group_id>/start"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("POST", "/api/job-group/<int:group_id>/cancel"): Row("token", (401, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/log"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/<task>/log"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/artifacts/<int:job_id>/<secret>/<name>"): Row(
+        "token", (404, 404, 403, 401, 401, 200)
+    ),
+    # What a token needs here, each field says: see FIELDS.
+    ("POST", "/query"): Row(
+        "token", (401, 200, 200, 401, 401, 200), json={"query": "{ version { major } }"}
+    ),
+    ("POST", "/hooks/<uuid:uuid>"): Row("forge", (401, 401, 401, 401, 401, 200), json={}),
+    ("GET", "/healthz"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/api/openapi.json"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/.well-known/oauth-authorization-server"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/static/<path:filename>"): Row("open", (200, 200, 200, 200, 200, 200)),
+    # 303 leads to the page to sign in, and from there to the usual page who has signed in.
+    ("GET", "/login"): Row("cookie", (200, 303, 200, 200, 200, 303)),
+    ("POST", "/login"): Row(
+        "cookie", (401, 401, 401, 401, 401, 401), form={"name": "owner", "password": "guessed"}
+    ),
+    ("POST", "/logout"): Row("cookie", (303, 303, 303, 303, 303, 303)),
+    ("GET", "/oauth2/clients"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    ("POST", "/oauth2/clients"): Row(
+        "cookie",
+        (303, 200, 303, 303, 303, 200),
+        form={"name": "Dashboard", "redirect_uris": REDIRECT_URI},
+    ),
+    ("POST", "/oauth2/clients/<int:client_id>/secret"): Row(
+        "cookie", (303, 404, 303, 303, 303, 200)
+    ),
+    ("POST", "/oauth2/clients/<int:client_id>/delete"): Row(
+        "cookie", (303, 404, 303, 303, 303, 303)
+    ),
+    ("GET", "/oauth2/device"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    # Whoever has the code of a device may decide. There is no device with this one.
+    ("POST", "/oauth2/device"): Row(
+        "cookie", (303, 404, 303, 303, 303, 404), form={"user_code": "BCDF-GHJK"}
+    ),
+    ("GET", "/oauth2/grants"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    ("POST", "/oauth2/grants/<int:grant_id>/revoke"): Row("cookie", (303, 404, 303, 303, 303, 303)),
+    ("GET", "/oauth2/personal-token"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    ("POST", "/oauth2/personal-token"): Row(
+        "cookie", (303, 200, 303, 303, 303, 200), form={"JOBS": "RO", "days": "1"}
+    ),
+    ("POST", "/oauth2/personal-token/<int:token_id>/revoke"): Row(
+        "cookie", (303, 404, 303, 303, 303, 303)
+    ),
+    # Everybody who is signed in may let a program act for them. 302 is an answer to the program.
+    ("GET", "/oauth2/authorize"): Row(
+        "cookie", (303, 200, 303, 303, 303, 200), query={"client_id": "..."}
+    ),
+    ("POST", "/oauth2/authorize"): Row(
+        "cookie",
+        (303, 302, 303, 303, 303, 302),
+        form={"decision": "allow"},
+        query={"client_id": "..."},
+    ),
+    # Another client's tokens are as unknown as any text.
+    ("POST", "/oauth2/access-token"): Row(
+        "client",
+        (401, 400, 401, 401, 401, 200),
+        form={"grant_type": "refresh_token", "refresh_token": "..."},
+    ),
+    ("POST", "/oauth2/device-authorization"): Row(
+        "client", (401, 200, 401, 401, 401, 200), form={"scope": "jobs:read"}
+    ),
+    ("POST", "/oauth2/introspect"): Row(
+        "client", (401, 200, 401, 401, 401, 200), form={"token": "..."}
+    ),
+    ("POST", "/oauth2/revoke"): Row(
+        "client", (401, 200, 401, 401, 401, 200), form={"token": "..."}
+    ),
+}
+WHERE = "tests/contract/test_access.py"
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Program:
+    client_id: str
+    secret: str
+    refresh_token: str
+
+
+@pytest.fixture
+def place(backend, owner, stranger, make_job, write_log, make_artifact, make_secret, make_webhook):
+    """One of everything, all of it the owner's and private, each with the number THERE."""
+    make_webhook()
+    job = make_job("pending", visibility=Visibility.PRIVATE)
+    write_log(job, None, b"setting up\n")
+    write_log(job, "build", b"building\n")
+    make_artifact(job)
+    make_secret()
+    member = make_job("pending", visibility=Visibility.PRIVATE)
+    groups.create_group(backend, owner, [member.id], None, [], execute=False)
+
+
+@pytest.fixture
+def program(backend, owner) -> Program:
+    """A program that the owner has registered, and has let act for them."""
+    client, secret = _register(backend, owner)
+    code = grants.authorize(
+        backend, owner, clients.program_of(client), ["jobs:read"], REDIRECT_URI, CHALLENGE
+    )
+    issued = grants.issue(backend, grants.find_code(backend, code))
+    return Program(str(client.uuid), secret, issued.refresh_token)
+
+
+def _register(backend, user):
+    return clients.register_client(
+        backend, user, name="Dashboard", redirect_uris=[REDIRECT_URI], confidential=True
+    )
+
+
+@pytest.fixture
+def forge_headers(make_hook):
+    return {"X-Gitlab-Event": "Push Hook", "X-Gitlab-Token": make_hook()}
+
+
+# --- who asks -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def token_of(backend, token, owner, stranger):
+    """What an asker brings to a route that needs `scope`."""
+
+    def find(asker: str, scope: str) -> str | None:
+        match asker:
+            case "anonymous":
+                return None
+            case "stranger":
+                return token(stranger)
+            case "under_scoped":
+                return token(owner, *all_but(scope))
+        text = token(owner)
+        if asker == "revoked":
+            tokens.revoke_token(backend, text)
+        if asker == "expired":
+            with backend.transaction() as session:
+                newest = tokens.find_token(session, text)
+                session.execute(
+                    update(Token).where(Token.id == newest.id).values(expires=datetime.now(UTC))
+                )
+        return text
+
+    return find
+
+
+def all_but(scope: str) -> list[str]:
+    """Every scope that does not open what this one opens."""
+    if scope == ANY:
+        return ["profile:read"]
+    return [each for each in SCOPES if NEEDED[scope] not in granted([each])]
+
+
+@pytest.fixture
+def cookie_of(backend, owner, stranger):
+    def find(asker: str) -> str | None:
+        if asker in ("anonymous", "under_scoped"):
+            return None
+        user: User = stranger if asker == "stranger" else owner
+        text = sign_ins.begin(backend, user)
+        if asker == "revoked":
+            sign_ins.end(backend, text)
+        if asker == "expired":
+            with backend.transaction() as session:
+                session.execute(
+                    update(SignIn)
+                    .where(SignIn.user_id == owner.id)
+                    .values(expires=datetime.now(UTC))
+                )
+        return text
+
+    return find
+
+
+@pytest.fixture
+def credentials_of(backend, owner, stranger, program):
+    """A client's name and secret."""
+
+    def find(asker: str) -> tuple[str, str] | None:
+        match asker:
+            case "anonymous":
+                return None
+            case "owner":
+                return program.client_id, program.secret
+            case "under_scoped":
+                return program.client_id, program.secret + "x"
+        client, secret = _register(backend, stranger)
+        if asker == "revoked":
+            clients.new_client_secret(backend, stranger, client.id)
+        if asker == "expired":
+            clients.delete_client(backend, stranger, client.id)
+        return str(client.uuid), secret
+
+    return find
+
+
+# --- asking ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(app, place, program, forge_headers, token, owner, token_of, cookie_of, credentials_of):
+    """The answer to an asker: `ask("stranger", "GET", "/api/jobs/<int:job_id>")`."""
+
+    def ask(asker: str, method: str, rule: str, number: int = THERE):
+        row = ROUTES[method, rule]
+        client = app.test_client()
+        sent: dict[str, Any] = {"query_string": filled(row.query), "headers": {}}
+        if row.json is not None:
+            sent["json"] = row.json
+        else:
+            sent["data"] = filled(row.form)
+        match row.way:
+            case "token" | "open":
+                sent["headers"] = bearer(token_of(asker, scope_of(method, rule)))
+            case "forge":
+                sent["headers"] = (
+                    forge_headers if asker == "owner" else bearer(token_of(asker, ANY))
+                )
+            case "client":
+                sent["auth"] = credentials_of(asker)
+            case "cookie":
+                if asker == "under_scoped":
+                    sent["headers"] = bearer(token(owner))
+                if cookie := cookie_of(asker):
+                    client.set_cookie("buildsrht", cookie)
+                if method == "POST":
+                    sent["data"] = {**(sent["data"] or {}), "csrf": form_word(client)}
+        return client.open(path_of(rule, number), method=method, **sent)
+
+    def filled(fields: dict[str, str] | None) -> dict[str, str] | None:
+        values = {
+            "client_id": program.client_id,
+            "refresh_token": program.refresh_token,
+            "token": program.refresh_token,
+        }
+        if fields and "client_id" in fields:
+            fields = {
+                **fields,
+                "response_type": "code",
+                "redirect_uri": REDIRECT_URI,
+                "scope": "jobs:read",
+                "code_challenge": CHALLENGE,
+                "code_challenge_method": "S256",
+            }
+        return fields and {
+            name: values[name] if value == "..." else value for name, value in fields.items()
+        }
+
+    return ask
+
+
+def bearer(text: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {text}"} if text else {}
+
+
+def path_of(rule: str, number: int) -> str:
+    texts = {
+        "task": "build",
+        "secret": SECRET,
+        "name": "out.txt",
+        "uuid": str(HOOK),
+        "filename": "style.css",
+    }
+    return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: texts.get(found[1], str(number)), rule)
+
+
+def scope_of(method: str, rule: str) -> str:
+    """What the description says that a route needs."""
+    described = PATHS.get(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule), {}).get(method.lower(), {})
+    scopes = [scope for each in described.get("security", ()) for scope in each.get(TOKEN, ())]
+    return scopes[0] if scopes else ANY
+
+
+def form_word(client) -> str:
+    """What a page has put into the forms of this browser."""
+    for page in ("/login", "/oauth2/grants"):
+        found = re.search(r'name="csrf" value="(\w+)"', client.get(page).text)
+        if found:
+            return found[1]
+    raise AssertionError("no page has a form")
+
+
+# --- routes ---------------------------------------------------------------------------------------
+
+
+def test_every_route_is_in_the_table_and_nothing_else(app):
+    found = {
+        (method, rule.rule)
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+    assert found - ROUTES.keys() == set(), f"say in ROUTES of {WHERE} who may ask for these"
+    assert ROUTES.keys() - found == set(), f"these are gone: take them out of ROUTES of {WHERE}"
+
+
+@pytest.mark.parametrize(("method", "rule"), ROUTES)
+def test_each_route_answers_each_asker_as_the_table_has_it(ask, method, rule):
+    statuses = {asker: ask(asker, method, rule).status_code for asker in ASKERS}
+
+    assert statuses == dict(zip(ASKERS, ROUTES[method, rule].statuses, strict=True))
+
+
+HIDDEN = [
+    (asker, method, rule)
+    for (method, rule), row in ROUTES.items()
+    for asker, status in zip(ASKERS, row.statuses, strict=True)
+    if "<int:" in rule and status == 404
+]
+
+
+@pytest.mark.parametrize(("asker", "method", "rule"), HIDDEN)
+def test_what_is_hidden_is_answered_like_what_is_not_there(ask, asker, method, rule):
+    hidden = ask(asker, method, rule)
+    absent = ask(asker, method, rule, ABSENT)
+
+    assert (hidden.status_code, without_words(hidden)) == (
+        absent.status_code,
+        without_words(absent),
+    )
+
+
+def without_words(answer) -> str:
+    """Without the number that was asked for, and without the words of forms."""
+    text = re.sub(r'name="csrf" value="\w+"', "", answer.text)
+    return re.sub(rf"\b({THERE}|{ABSENT})\b", "N", text)
