@@ -24,6 +24,7 @@ from worker.run_job import perform
 ROOT = Path(__file__).parent.parent
 API = ROOT / "docs/api.md"
 CLIENTS = ROOT / "docs/clients.md"
+GRAPHQL = ROOT / "docs/graphql.md"
 MANIFEST = ROOT / "docs/manifest.md"
 OPERATING = ROOT / "docs/operating.md"
 SECURITY = ROOT / "docs/security.md"
@@ -171,7 +172,7 @@ def matches(came: object, shown: object) -> bool:
     return came == shown
 
 
-@pytest.mark.parametrize("page", [API, CLIENTS], ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [API, CLIENTS, GRAPHQL], ids=lambda path: path.name)
 def test_every_example_of_a_reference_does_what_the_page_shows(live, run_commands, page):
     page = blocks(page)
     for block, shown in zip(page, [*page[1:], None], strict=True):
