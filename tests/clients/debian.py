@@ -2,7 +2,8 @@
 
 They come the way that images/debian/build takes: by mmdebstrap, from the same mirror, with its
 signatures checked, as an ordinary user too. What was unpacked is kept in VAR, each version in a
-directory of its own that appears in one step, and is asked for anew after a week.
+directory of its own that appears in one step, and is asked for anew after a week; where that fails,
+what is there goes on being used.
 """
 
 import os
@@ -26,6 +27,10 @@ WRITE_VERSION = (
 )
 
 
+class NotToBeHad(Exception):
+    """The archive cannot be reached, or has no such package."""
+
+
 @dataclass(frozen=True)
 class Program:
     path: Path
@@ -33,12 +38,16 @@ class Program:
 
 
 def program(config: Config, package: str, suite: str) -> Program:
-    """`/usr/bin/PACKAGE` of a release, as it was in the archive less than a week ago."""
+    """`/usr/bin/PACKAGE` of a release, as it is in the archive or was there within a week."""
     kept = config.var / "clients"
     kept.mkdir(parents=True, exist_ok=True)
     current = kept / f"{package}-{suite}"
     if not _is_fresh(current):
-        _fetch(config, package, suite, current)
+        try:
+            _fetch(config, package, suite, current)
+        except NotToBeHad:
+            if not current.exists():
+                raise
     directory = current.resolve(strict=True)
     return Program(directory / package, directory.name.removeprefix(f"{package}_"))
 
@@ -77,15 +86,17 @@ def _keep(binary: bytes, package: str, unfinished: Path, directory: Path) -> Non
 
 
 def _download(config: Config, package: str, suite: str, archive: Path) -> None:
+    mode = "unshare" if os.getuid() else "root"
     command = [
-        *("mmdebstrap", "--quiet", "--mode=unshare", "--variant=extract", f"--include={package}"),
+        *("mmdebstrap", "--quiet", f"--mode={mode}", "--variant=extract", f"--include={package}"),
         *(f"--aptopt={APT_CONF}", '--aptopt=Acquire::Languages "none"'),
         f"--extract-hook={WRITE_VERSION.format(package=package)}",
         *(suite, str(archive), *filter(None, [config.images.mirror])),
     ]
     environment = {**os.environ, "TMPDIR": str(archive.parent)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{package} of Debian {suite} is not to be had:\n{done.stderr}"
+    if done.returncode != 0:
+        raise NotToBeHad(f"{package} of Debian {suite}:\n{done.stderr}")
 
 
 def _read(members: tarfile.TarFile, name: str) -> bytes:

@@ -8,11 +8,12 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
+from datetime import UTC, datetime
 from threading import Thread
 
 import pytest
 
-from buildsrht.models import Job, JobStatus, SecretKind, Visibility
+from buildsrht.models import Artifact, Job, JobStatus, SecretKind, Visibility
 from buildsrht.services import groups
 from buildsrht.services.secrets import NewSecret, create_secret
 from tests.clients.conftest import RUNNER
@@ -145,6 +146,15 @@ def test_a_job_is_followed_to_its_failure(hut, build_host):
     assert lines[-1] == "✗ FAILED"
 
 
+def test_a_job_that_is_cancelled_before_it_starts_is_followed_to_that(hut):
+    hut.write(".build.yml", GOOD)
+    with hut.started("builds", "submit", "--follow") as following:
+        job_id = job_in(following.stdout.readline().strip())
+        hut("builds", "cancel", job_id)
+        out, err = following.communicate(timeout=60)
+    assert (following.returncode, out, err) == (1, "🛑 CANCELLED\n", "")
+
+
 def test_a_private_job_is_followed_by_its_owner(hut, build_host):
     host = build_host(1)
     done = hut("builds", "submit", "--follow", "--visibility", "private", "-", input=GOOD)
@@ -183,6 +193,12 @@ def test_a_job_is_shown(hut, run, submit):
     run(1)
     shown = hut("builds", "show", 1).out
     assert "#1 - a/b: ✔ SUCCESS\n✔ build  ✔ test  \n\n  why\n" in shown
+
+
+def test_a_job_that_was_complete_before_its_last_task_is_shown(hut, run, submit):
+    submit(manifest="image: debian/trixie\ntasks:\n- build: complete-build\n- test: 'false'\n")
+    run(1)
+    assert "#1: ✔ SUCCESS\n✔ build  ⏩ test  \n" in hut("builds", "show", 1).out
 
 
 def test_without_a_number_the_latest_is_shown_with_what_failed_of_it(hut, run, submit):
@@ -277,6 +293,13 @@ def test_artifacts_are_listed_with_where_they_can_be_had(hut, run, submit, live)
     assert (name, size, unit) == ("list", "1.9", "kB")
     got = subprocess.run(["curl", "-fsS", address], capture_output=True, text=True, check=True)
     assert got.stdout == "".join(f"{n}\n" for n in range(1, 501))
+
+
+def test_an_artifact_that_was_removed_is_listed_as_that(hut, make_job, keep_artifact, live):
+    kept = keep_artifact(make_job("success"))
+    with live.transaction() as session:
+        session.get_one(Artifact, kept.id).expires = datetime.now(UTC)
+    assert "out.txt  4 B  (pruned after" in hut("builds", "artifacts", 1).out
 
 
 def test_a_job_that_is_not_there_is_said_to_be_none(hut, make_job, stranger):
