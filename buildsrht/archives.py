@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 MOST_MEMBERS = 50_000
 # What may stand before one member: its name, where that is long, and its attributes.
 MOST_HEADER_BYTES = 64 * 1024
+# Enough for all members, where each has what tar writes of it. To understand much more takes long.
+MOST_HEADER_BYTES_IN_ALL = 80 * 1024 * 1024
 MOST_COMMON_HEADERS = 100
 MOST_PROBLEMS = 10
 PIECE = 64 * 1024
@@ -100,6 +102,7 @@ class _Unpacked:
         self._ready = memoryview(b"")
         self._position = 0
         self._header_left = MOST_HEADER_BYTES
+        self._headers_left = MOST_HEADER_BYTES_IN_ALL
         self.last_read = b""
 
     def begin_header(self) -> None:
@@ -117,8 +120,11 @@ class _Unpacked:
 
     def read(self, size: int) -> bytes:
         self._header_left -= size
+        self._headers_left -= size
         if size < 0 or self._header_left < 0:
             raise _Unfit(f"has a member with a header of more than {MOST_HEADER_BYTES:,} bytes")
+        if self._headers_left < 0:
+            raise _Unfit("has too many headers")
         self.last_read = b""
         while len(self.last_read) < size and (piece := self._take(size - len(self.last_read))):
             self.last_read += piece

@@ -92,10 +92,10 @@ def test_a_build_host_that_is_short_of_disk_is_said_to_be(make_job, register, ba
     register(WorkerStatus.BUSY)
     register(PAUSED)
     [reason] = reasons(backend, make_job())
-    assert reason == (
-        WaitCode.HOSTS_BUSY,
+    assert reason.code == WaitCode.HOSTS_BUSY
+    assert reason.text == (
         "No slot for a job is free: 2 in all, 1 busy, 1 with too little disk, which is for the "
-        "operator to mend.",
+        "operator to mend."
     )
 
 
