@@ -29,7 +29,7 @@ def create_app(backend: Backend) -> Flask:
     app.before_request(_refuse_nul)
     oauth.install(app, backend)
     api.install(app, backend)
-    web.install(app)
+    web.install(app, backend)
     return app
 
 

@@ -93,6 +93,13 @@ def origin_url(text: str) -> str:
     return text
 
 
+def issuer_url(text: str) -> str:
+    """Where an OpenID Connect provider is; what it says may not be read or changed on the way."""
+    if text and not re.match(r"https://[^/\s]|http://(127\.0\.0\.1|localhost)[:/]", text):
+        raise ValueError("expected https://host, as the provider itself writes it")
+    return text
+
+
 def one_of(*choices: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if text not in choices:
@@ -234,6 +241,16 @@ class OAuth:
 
 
 @dataclass(frozen=True)
+class Oidc:
+    issuer: str = option(issuer_url, "")
+    client_id: str = option(str, "")
+    client_secret_file: Path | None = option(file_or_none, "")
+    name: str = option(str, "your organisation")
+    create_accounts: bool = option(yes_or_no, "no")
+    name_claim: str = option(str, "preferred_username")
+
+
+@dataclass(frozen=True)
 class Mail:
     host: str = option(str, "")
     port: int = option(port_number, "587")
@@ -285,6 +302,7 @@ class Config:
     snapshots: Snapshots
     keys: Keys
     oauth: OAuth
+    oidc: Oidc
     mail: Mail
     courier: Courier
     ssh: Ssh
@@ -311,6 +329,7 @@ SECTIONS: dict[str, type] = {
     "snapshots": Snapshots,
     "keys": Keys,
     "oauth": OAuth,
+    "oidc": Oidc,
     "mail": Mail,
     "courier": Courier,
     "ssh": Ssh,

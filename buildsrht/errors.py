@@ -12,6 +12,7 @@ BuildsError
 ├── Conflict          400  the job is no longer in the state that the request assumes
 ├── Gone              410  it existed and was removed on purpose
 ├── TooMany           429  more attempts than anybody may make in a time
+├── Unavailable       503  somebody else, whom this needs, does not answer
 ├── OperatorError          the configuration or the machine; the operator mends it
 └── RunnerError            a build host let a job down (in worker.errors)
 """
@@ -67,6 +68,10 @@ class TooMany(BuildsError):
     def __init__(self, reason: str, seconds: int):
         super().__init__(reason)
         self.seconds = seconds
+
+
+class Unavailable(BuildsError):
+    """Somebody else, whom this needs, does not answer as agreed."""
 
 
 class OperatorError(BuildsError):

@@ -21,7 +21,7 @@ from buildsrht.services.attempts import Limit
 from buildsrht.services.users import NAME, require_user
 
 PASSWORD_CHARACTERS = range(10, 1025)
-EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
+EMAIL = re.compile(r"[^@\s<>,;:\0]+@[^@\s<>,;:\0]+")
 EMAIL_CHARACTERS = 254
 
 # Passwords that may be tried, for one name wherever from, and from one place whatever the name.
@@ -37,25 +37,34 @@ def create_user(
     backend: Backend, name: str, email: str | None = None, *, admin: bool = False
 ) -> User:
     """A new account, without a password. Raises BadInput, also if the name or address is taken."""
+    with backend.transaction() as session:
+        return add_user(session, name, email, admin=admin)
+
+
+def add_user(session: Session, name: str, email: str | None, *, admin: bool = False) -> User:
+    """The same in a transaction, which is over if it fails."""
     problems = []
     if not NAME.fullmatch(name):
         rule = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
         problems.append(FieldError("name", f"{name!r} {rule}"))
-    if email is not None and (not EMAIL.fullmatch(email) or len(email) > EMAIL_CHARACTERS):
+    if email is not None and not is_address(email):
         problems.append(FieldError("email", f"{email!r} is no address such as ada@example.org"))
     if problems:
         raise BadInput(problems)
+    user = User(name=name, email=email, admin=admin)
+    session.add(user)
     try:
-        with backend.transaction() as session:
-            user = User(name=name, email=email, admin=admin)
-            session.add(user)
-            session.flush()
-            return user
+        session.flush()
     except IntegrityError as error:
         taken = FieldError("email", f"{email!r} is somebody's already")
         if "user_email" not in str(error.orig):
             taken = FieldError("name", f"{name!r} is somebody's already")
         raise BadInput([taken]) from error
+    return user
+
+
+def is_address(email: str) -> bool:
+    return len(email) <= EMAIL_CHARACTERS and EMAIL.fullmatch(email) is not None
 
 
 def list_users(session: Session) -> Sequence[User]:

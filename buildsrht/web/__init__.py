@@ -6,13 +6,15 @@ service and renders a template.
     browser     who browses: cookies, forms that are ours, the headers of every page
     errors      errors as pages
     words       what scopes allow, for people
-    signing_in, consent, devices, clients, grants, personal_tokens
+    signing_in, provider, account, consent, devices, clients, grants, personal_tokens
                 the pages; each has its `routes`
 """
 
 from flask import Blueprint, Flask
 
+from buildsrht.backend import Backend
 from buildsrht.web import (
+    account,
     browser,
     clients,
     consent,
@@ -20,11 +22,12 @@ from buildsrht.web import (
     errors,
     grants,
     personal_tokens,
+    provider,
     signing_in,
 )
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, backend: Backend) -> None:
     pages = Blueprint(
         "web",
         __name__,
@@ -34,6 +37,10 @@ def install(app: Flask) -> None:
     )
     browser.install(pages)
     errors.install(pages)
-    for part in (signing_in, consent, devices, grants, personal_tokens, clients):
+    provider.install(app, backend)
+    for part in (
+        *(signing_in, provider, account),
+        *(consent, devices, grants, personal_tokens, clients),
+    ):
         pages.register_blueprint(part.routes)
     app.register_blueprint(pages)

@@ -9,13 +9,13 @@ from werkzeug.exceptions import HTTPException
 
 from buildsrht.api.errors import RETRY_SECONDS, STATUSES
 from buildsrht.backend import OUTAGES
-from buildsrht.errors import BadInput, BuildsError, TooMany
+from buildsrht.errors import BadInput, BuildsError, TooMany, Unavailable
 
 log = logging.getLogger(__name__)
 
 
 def install(pages: Blueprint) -> None:
-    for kind, status in {**STATUSES, BadInput: 400}.items():
+    for kind, status in {**STATUSES, BadInput: 400, Unavailable: 503}.items():
         pages.register_error_handler(kind, partial(_refused, status))
     pages.register_error_handler(TooMany, _too_many)
     for outage in OUTAGES:

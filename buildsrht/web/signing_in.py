@@ -6,6 +6,7 @@ from flask.typing import ResponseReturnValue
 from buildsrht.api.context import current_backend
 from buildsrht.services import accounts, attempts
 from buildsrht.web import browser
+from buildsrht.web.provider import provider_name
 
 routes = Blueprint("signing_in", __name__)
 
@@ -39,4 +40,6 @@ def sign_out() -> ResponseReturnValue:
 
 
 def _page(return_to: str, name: str = "", refused: bool = False) -> str:
-    return render_template("login.html", return_to=return_to, name=name, refused=refused)
+    return render_template(
+        "login.html", return_to=return_to, name=name, refused=refused, provider=provider_name()
+    )
