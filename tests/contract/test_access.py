@@ -10,14 +10,24 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
+from graphql import GraphQLObjectType
 from sqlalchemy import update
 
 from buildsrht.api.description import ANY, PATHS, TOKEN
+from buildsrht.graphql.schema import SCHEMA
 from buildsrht.models import SignIn, Token, User, Visibility
-from buildsrht.services import clients, grants, groups, sign_ins, tokens
+from buildsrht.services import clients, grants, groups, sign_ins, ssh_keys, tokens
 from buildsrht.services.scopes import NEEDED, SCOPES, granted
 from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
-from tests.contract.conftest import HOOK, SECRET
+from tests.contract.conftest import (
+    FINGERPRINT,
+    HOOK,
+    KEPT,
+    OTHER_KEY,
+    PUBLIC_KEY,
+    SECRET,
+    WEBHOOK_QUERY,
+)
 
 ASKERS = ("anonymous", "stranger", "under_scoped", "expired", "revoked", "owner")
 # What is somebody's has this number, and what is not there at all the other.
@@ -155,6 +165,7 @@ def place(backend, owner, stranger, make_job, write_log, make_artifact, make_sec
     write_log(job, "build", b"building\n")
     make_artifact(job)
     make_secret()
+    ssh_keys.add_key(backend, owner.name, PUBLIC_KEY)
     member = make_job("pending", visibility=Visibility.PRIVATE)
     groups.create_group(backend, owner, [member.id], None, [], execute=False)
 
@@ -389,3 +400,155 @@ def without_words(answer) -> str:
     """Without the number that was asked for, and without the words of forms."""
     text = re.sub(r'name="csrf" value="\w+"', "", answer.text)
     return re.sub(rf"\b({THERE}|{ABSENT})\b", "N", text)
+
+
+# --- fields of GraphQL ----------------------------------------------------------------------------
+
+# How each field of Query and Mutation is asked, and what it says to a stranger who has all grants:
+# `their own`, or one of the codes, or `null`, which is what is said of something that is not there.
+OWN = "their own"
+FIELDS = {
+    "Query.version": ("", OWN),
+    "Query.me": ("", OWN),
+    "Query.userByID": ("id: 1", OWN),
+    "Query.userByName": ('username: "owner"', OWN),
+    "Query.user": ('username: "owner"', OWN),
+    "Query.jobs": ("", OWN),
+    "Query.job": ("id: 1", None),
+    "Query.jobGroup": ("id: 1", None),
+    "Query.secrets": ("", OWN),
+    "Query.userWebhooks": ("", OWN),
+    "Query.userWebhook": ("id: 1", None),
+    # Nobody may ask for it here: only the query of a webhook has one.
+    "Query.webhook": ("", "BAD_INPUT"),
+    "Query.personalAccessTokens": ("", OWN),
+    "Query.sshKeyByFingerprint": (f'fingerprint: "{FINGERPRINT}"', OWN),
+    "Query.lint": ('manifest: ""', OWN),
+    "Mutation.submit": ('manifest: "image: debian\\nshell: true\\n"', OWN),
+    "Mutation.resubmit": ("jobId: 1", "NOT_FOUND"),
+    "Mutation.start": ("jobID: 1", "NOT_FOUND"),
+    "Mutation.cancel": ("jobId: 1", "NOT_FOUND"),
+    "Mutation.update": ("jobId: 1, visibility: PUBLIC", "NOT_FOUND"),
+    "Mutation.createGroup": ("jobIds: [1]", "BAD_INPUT"),
+    "Mutation.startGroup": ("groupId: 1", "NOT_FOUND"),
+    "Mutation.shareSecret": (f'uuid: "{KEPT}", user: "stranger"', "NOT_FOUND"),
+    "Mutation.createSecret": (
+        'secret: {type: FILE, material: "x", path: "/home/build/x"}',
+        OWN,
+    ),
+    "Mutation.deleteSecret": (f'uuid: "{KEPT}"', "NOT_FOUND"),
+    "Mutation.createUserWebhook": (
+        f'config: {{url: "https://example.org", events: [JOB_CREATED], query: "{WEBHOOK_QUERY}"}}',
+        OWN,
+    ),
+    "Mutation.deleteUserWebhook": ("id: 1", "NOT_FOUND"),
+    "Mutation.createSSHKey": (f'key: "{OTHER_KEY}"', OWN),
+    "Mutation.deleteSSHKey": ("id: 1", "NOT_FOUND"),
+    "Mutation.revokePersonalAccessToken": ("id: 1", "NOT_FOUND"),
+}
+REFUSED_TO_OWNERS = {
+    "Query.webhook": "BAD_INPUT",
+    # By then the key is the stranger's.
+    "Mutation.createSSHKey": "BAD_INPUT",
+}
+# Those that any token may ask for.
+FREE = {"Query.version", "Query.webhook"}
+ROOTS = {"Query": SCHEMA.query_type, "Mutation": SCHEMA.mutation_type}
+
+
+def grant_of(field: str) -> str | None:
+    """What the schema says that a field needs."""
+    kind, name = field.split(".")
+    for directive in SCHEMA.get_type(kind).fields[name].ast_node.directives or ():
+        if directive.name.value == "access":
+            return ":".join(argument.value.value for argument in directive.arguments)
+    return None
+
+
+def query_for(field: str) -> str:
+    kind, name = field.split(".")
+    arguments = FIELDS[field][0]
+    asked = f"{name}({arguments})" if arguments else name
+    return f"{kind.lower()} {{ {asked} {{ __typename }} }}"
+
+
+@pytest.fixture
+def ask_graphql(app, place):
+    def ask(text: str | None, query: str):
+        answer = app.test_client().post("/query", json={"query": query}, headers=bearer(text))
+        return answer.status_code, answer.json
+
+    return ask
+
+
+def outcome(response: dict[str, Any], field: str) -> str | None:
+    """In the words of the table."""
+    if "errors" in response:
+        return response["errors"][0]["extensions"]["code"]
+    return None if response["data"][field.split(".")[1]] is None else OWN
+
+
+def test_every_field_is_in_the_table_and_nothing_else():
+    found = {f"{kind}.{name}" for kind, root in ROOTS.items() for name in root.fields}
+    assert found - FIELDS.keys() == set(), f"say in FIELDS of {WHERE} what a stranger is told"
+    assert FIELDS.keys() - found == set(), f"these are gone: take them out of FIELDS of {WHERE}"
+    assert {field for field in found if grant_of(field) is None} == FREE
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field_says_to_each_asker_what_the_table_has(ask_graphql, token_of, row_counts, field):
+    query, needed = query_for(field), grant_of(field)
+    before = row_counts()
+
+    for asker in ("anonymous", "expired", "revoked"):
+        status, response = ask_graphql(token_of(asker, ANY), query)
+        assert (status, outcome(response, field)) == (401, "UNAUTHORIZED")
+    if needed:
+        status, response = ask_graphql(token_of("under_scoped", needed), query)
+        assert (status, outcome(response, field)) == (200, "FORBIDDEN")
+        assert needed in response["errors"][0]["message"]
+    assert {**row_counts(), "token": before["token"]} == before
+
+    status, response = ask_graphql(token_of("stranger", ANY), query)
+    assert (status, outcome(response, field)) == (200, FIELDS[field][1])
+
+    status, response = ask_graphql(token_of("owner", ANY), query)
+    assert (status, outcome(response, field)) == (200, REFUSED_TO_OWNERS.get(field, OWN))
+
+
+# What a token needs for fields of other types, wherever they are reached without that grant.
+INNER = {
+    "Job.owner": "{ job(id: 1) { owner { __typename } } }",
+    "Job.log": "{ job(id: 1) { log { __typename } } }",
+    "Job.secrets": "{ job(id: 1) { secrets { __typename } } }",
+    "Task.log": "{ job(id: 1) { tasks { log { __typename } } } }",
+    "JobGroup.owner": "{ jobGroup(id: 1) { owner { __typename } } }",
+    "User.jobs": "{ me { jobs { __typename } } }",
+}
+# Whoever gets there has that grant already: what leads there needs the same.
+BEHIND_THE_SAME = {"User.sshKeys", "User.pgpKeys", "PublicSSHKey.user", "PublicPGPKey.user"}
+
+
+def test_every_guarded_field_of_an_object_is_in_the_table():
+    guarded = {
+        f"{kind}.{name}"
+        for kind, node in SCHEMA.type_map.items()
+        if isinstance(node, GraphQLObjectType) and kind not in (*ROOTS, "__Type")
+        for name, field in node.fields.items()
+        if field.ast_node and grant_of(f"{kind}.{name}")
+    }
+    assert guarded == INNER.keys() | BEHIND_THE_SAME, f"say in INNER of {WHERE} how it is asked"
+    assert {grant_of(field) for field in BEHIND_THE_SAME} == {"PROFILE:RO"}
+
+
+@pytest.mark.parametrize("field", INNER)
+def test_a_guarded_field_is_closed_where_the_object_is_open(ask_graphql, token_of, field):
+    needed = grant_of(field)
+
+    _, response = ask_graphql(token_of("under_scoped", needed), INNER[field])
+
+    assert [error["extensions"]["code"] for error in response["errors"]] == ["FORBIDDEN"] * len(
+        response["errors"]
+    )
+    assert all(needed in error["message"] for error in response["errors"])
+    assert "errors" not in ask_graphql(token_of("owner", ANY), INNER[field])[1]
