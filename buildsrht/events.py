@@ -11,7 +11,7 @@ Knows nothing of how anything is delivered, nor of what a webhook asks for.
 from datetime import timedelta
 from typing import Protocol
 
-from sqlalchemy import any_, bindparam, func, insert, literal, select
+from sqlalchemy import BigInteger, Integer, Interval, any_, bindparam, func, insert, literal, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
@@ -51,7 +51,7 @@ def webhook_event(kind: EventKind) -> str:
     return JOB_CREATED if kind == EventKind.CREATED else JOB_UPDATED
 
 
-def is_served() -> ColumnElement[bool]:
+def _is_served() -> ColumnElement[bool]:
     """True of a webhook's row unless a program has made it that may no longer act for its owner."""
     grants = select(OAuthGrant.id).where(
         OAuthGrant.client_id == Webhook.client_id,
@@ -61,17 +61,10 @@ def is_served() -> ColumnElement[bool]:
     return Webhook.client_id.is_(None) | grants.exists()
 
 
-def _is_for(owner_id: ColumnElement[int], event: ColumnElement[str]) -> ColumnElement[bool]:
-    return (Webhook.owner_id == owner_id) & (event == any_(Webhook.events))
-
-
-_is_wanted = (
-    select(Webhook.id)
-    .where(_is_for(bindparam("owner_id"), bindparam("event")))
-    .exists()
-    .label("is_wanted")
+_IS_FOR_IT = (Webhook.owner_id == bindparam("owner_id")) & (
+    bindparam("event") == any_(Webhook.events)
 )
-# Built once: to put it together takes as long as PostgreSQL does.
+# Both are built once: to put them together takes as long as PostgreSQL does.
 INSERT_EVENT = (
     insert(JobEvent)
     .values(
@@ -80,7 +73,31 @@ INSERT_EVENT = (
             for name in ("job_id", "status", "attempt", "kind", "task_id", "task_status", "cause")
         }
     )
-    .returning(JobEvent.id, _is_wanted)
+    .returning(JobEvent.id, select(Webhook.id).where(_IS_FOR_IT).exists().label("is_wanted"))
+)
+INSERT_DELIVERIES = (
+    insert(Delivery)
+    .from_select(
+        [
+            *("owner_id", "job_id", "position", "trigger", "status", "attempts", "expires"),
+            *("webhook_id", "event_id"),
+        ],
+        select(
+            Webhook.owner_id,
+            bindparam("job_id", type_=Integer),
+            literal(0),
+            func.jsonb_build_object("action", "webhook", "url", Webhook.url),
+            literal(DeliveryStatus.WAITING),
+            literal(0),
+            func.now() + bindparam("patience", type_=Interval),
+            Webhook.id,
+            bindparam("event_id", type_=BigInteger),
+        )
+        .where(_IS_FOR_IT, _is_served())
+        # One that is being deleted is owed nothing, and holds up nobody's job.
+        .with_for_update(of=Webhook, read=True, key_share=True, skip_locked=True),
+    )
+    .returning(Delivery.id)
 )
 
 
@@ -106,26 +123,15 @@ def record(
         "event": webhook_event(kind),
     }
     # Past the ORM, which would take as long again.
-    stored = session.connection().execute(INSERT_EVENT, event).one()
+    connection = session.connection()
+    stored = connection.execute(INSERT_EVENT, event).one()
     if stored.is_wanted:
-        _owe(session, job, stored.id, webhook_event(kind))
-
-
-def _owe(session: Session, job: JobNow, event_id: int, event: str) -> None:
-    owed = outbox.of(session)
-    wanted = select(
-        Webhook.owner_id,
-        literal(job.id),
-        literal(0),
-        func.jsonb_build_object("action", "webhook", "url", Webhook.url),
-        literal(DeliveryStatus.WAITING),
-        literal(0),
-        func.now() + timedelta(seconds=owed.patience_seconds),
-        Webhook.id,
-        literal(event_id),
-    ).where(_is_for(literal(job.owner_id), literal(event)), is_served())
-    # One that is being deleted is owed nothing, and holds up nobody's job.
-    wanted = wanted.with_for_update(of=Webhook, read=True, key_share=True, skip_locked=True)
-    columns = ["owner_id", "job_id", "position", "trigger", "status", "attempts", "expires"]
-    deliver = insert(Delivery).from_select([*columns, "webhook_id", "event_id"], wanted)
-    owed.delivery_ids += session.scalars(deliver.returning(Delivery.id)).all()
+        owed = outbox.of(session)
+        told = {
+            "job_id": job.id,
+            "owner_id": job.owner_id,
+            "event": event["event"],
+            "event_id": stored.id,
+            "patience": timedelta(seconds=owed.patience_seconds),
+        }
+        owed.delivery_ids += connection.scalars(INSERT_DELIVERIES, told).all()
