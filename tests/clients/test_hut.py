@@ -7,7 +7,7 @@ releases of Debian that have `hut` are asked; what only the newer can do is skip
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from threading import Thread
 
@@ -42,19 +42,21 @@ def run(live) -> Callable[[int], None]:
 
 
 @pytest.fixture
-def build_host(live, fetch) -> Callable[[int], Thread]:
-    """Run a job when it has been submitted, beside the test."""
+def build_host(live) -> Iterator[Callable[[int], None]]:
+    """Run a job as soon as it has been submitted, beside the test."""
+    threads: list[Thread] = []
 
-    def start(job_id: int) -> Thread:
-        def work() -> None:
-            wait_until(lambda: _is_there(live, job_id))
-            perform(live, job_id, fake_boot)
+    def work(job_id: int) -> None:
+        wait_until(lambda: _is_there(live, job_id), seconds=30)
+        perform(live, job_id, fake_boot)
 
-        thread = Thread(target=work)
-        thread.start()
-        return thread
+    def start(job_id: int) -> None:
+        threads.append(Thread(target=work, args=[job_id]))
+        threads[-1].start()
 
-    return start
+    yield start
+    for thread in threads:
+        thread.join()
 
 
 def _is_there(live, job_id: int) -> bool:
@@ -128,9 +130,8 @@ def test_a_job_gets_its_secrets_unless_it_is_told_not_to(hut, live, fetch, owner
 
 
 def test_a_job_is_followed_to_its_success(hut, build_host):
-    host = build_host(1)
+    build_host(1)
     done = hut("builds", "submit", "--follow", "-", input=GOOD)
-    host.join()
     assert done.out.startswith("http://127.0.0.1:")
     lines = done.out.splitlines()
     assert [line for line in lines if line in ("made", "tested")] == ["made", "tested"]
@@ -138,9 +139,8 @@ def test_a_job_is_followed_to_its_success(hut, build_host):
 
 
 def test_a_job_is_followed_to_its_failure(hut, build_host):
-    host = build_host(1)
+    build_host(1)
     done = hut("builds", "submit", "--follow", "-", input=BAD, fails=True)
-    host.join()
     lines = done.out.splitlines()
     assert ("made" in lines, "tested" in lines) == (True, False)
     assert lines[-1] == "✗ FAILED"
@@ -156,9 +156,8 @@ def test_a_job_that_is_cancelled_before_it_starts_is_followed_to_that(hut):
 
 
 def test_a_private_job_is_followed_by_its_owner(hut, build_host):
-    host = build_host(1)
+    build_host(1)
     done = hut("builds", "submit", "--follow", "--visibility", "private", "-", input=GOOD)
-    host.join()
     assert "\nmade\n" in done.out
 
 
@@ -166,9 +165,8 @@ def test_on_a_terminal_whoever_followed_a_failure_is_offered_its_machine(hut, bu
     hut.write("ssh.args", "")
     hut.put_program("ssh", 'echo "$@" >ssh.args')
     hut.write("bad.yml", BAD)
-    host = build_host(1)
+    build_host(1)
     said = hut.on_terminal("builds", "submit", "--follow", "bad.yml", input="y\n")
-    host.join()
     assert "Do you want to log in with SSH?" in said
     assert (hut.home / "ssh.args").read_text() == f"-t builds@{RUNNER} connect 1\n"
 
@@ -176,9 +174,8 @@ def test_on_a_terminal_whoever_followed_a_failure_is_offered_its_machine(hut, bu
 def test_every_line_of_a_log_that_grows_arrives_once(hut, build_host):
     script = "seq 1 2000; sleep 1.2; seq 2001 4000; sleep 1.2; seq 4001 6000"
     manifest = f"image: debian/trixie\ntasks:\n- silent: set +x\n- count: '{script}'\n"
-    host = build_host(1)
+    build_host(1)
     done = hut("builds", "submit", "--follow", "-", input=manifest)
-    host.join()
     numbers = [line for line in done.out.splitlines() if line.isdigit()]
     assert numbers == [str(n) for n in range(1, 6001)]
 
@@ -231,7 +228,7 @@ def test_a_job_is_found_by_its_address(hut, live, submit):
 def test_a_job_is_watched_until_it_is_over(hut, build_host, submit):
     submit(manifest=GOOD)
     with hut.started("builds", "show", "--follow", 1) as following:
-        build_host(1).join()
+        build_host(1)
         out, _ = following.communicate(timeout=60)
     assert following.returncode == 0
     assert "#1: ✔ SUCCESS with ✔ build ✔ test " in out
@@ -548,6 +545,11 @@ def test_each_configuration_that_the_page_shows_leads_to_the_service(hut_of, own
         hut.configure(text.replace("bsrht_...", token(owner, *GRANTS)))
         hut("builds", "list")
         assert hut("meta", "show").out.startswith("~owner ")
+
+
+def test_the_manifest_that_the_page_shows_is_accepted(hut):
+    [text] = shown("yaml")
+    hut("builds", "submit", "-", input=text)
 
 
 def test_without_origins_a_domain_stands_for_the_services_below_it(hut):
