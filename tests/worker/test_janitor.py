@@ -11,8 +11,19 @@ import pytest
 from sqlalchemy import func, update
 
 from buildsrht import processes
-from buildsrht.models import Delivery, DeliveryStatus, Forge, Job, JobStatus, Push, PushStatus
-from buildsrht.services import hooks, jobs, runs
+from buildsrht.models import (
+    AuthorizationCode,
+    Delivery,
+    DeliveryStatus,
+    Forge,
+    Job,
+    JobStatus,
+    Push,
+    PushStatus,
+    SignIn,
+)
+from buildsrht.services import grants, hooks, jobs, runs, sign_ins
+from buildsrht.services.clients import COMMAND_LINE
 from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
 from worker import janitor
@@ -285,3 +296,19 @@ def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(
     thread.join(20)
     assert not thread.is_alive()
     assert fetch(job.id).status == JobStatus.FAILED
+
+
+def test_what_programs_and_browsers_had_is_forgotten_when_it_has_expired(
+    backend, owner, row_counts
+):
+    sign_ins.begin(backend, owner)
+    grants.authorize(backend, owner, COMMAND_LINE, ["jobs:read"], "", "")
+    janitor.sweep_service(backend)
+    assert [row_counts()[table] for table in ("sign_in", "oauth_grant")] == [1, 1]
+
+    with backend.transaction() as session:
+        for kind in (SignIn, AuthorizationCode):
+            session.execute(update(kind).values(expires=func.now() - timedelta(days=1)))
+    janitor.sweep_service(backend)
+
+    assert [row_counts()[table] for table in ("sign_in", "oauth_grant")] == [0, 0]

@@ -237,3 +237,64 @@ def test_a_user_is_made_once(backend, name):
 
     with backend.transaction() as session:
         assert session.scalars(select(User.name)).all() == [name]
+
+
+# --- a user's own ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(backend):
+    def listed(user):
+        with backend.transaction() as session:
+            return [token.comment for token in tokens.list_tokens(session, user)]
+
+    return listed
+
+
+def test_a_list_has_the_good_ones_that_the_user_made(backend, listed, run, owner, stranger, token):
+    for comment in ("old", "revoked", "good", "newest"):
+        token(owner, comment=comment)
+    token(stranger, comment="another's")
+    tokens.create_job_token(backend, run, ["JOBS:RO"])
+    with backend.transaction() as session:
+        session.execute(update(Token).where(Token.comment == "old").values(expires=func.now()))
+        session.execute(update(Token).where(Token.comment == "revoked").values(revoked=func.now()))
+
+    assert listed(owner) == ["newest", "good"]
+
+
+def test_a_user_revokes_their_own_by_number_and_nobody_elses(
+    backend, listed, run, owner, stranger, token
+):
+    mine, theirs = (find_id(backend, token(user)) for user in (owner, stranger))
+    of_job = find_id(backend, tokens.create_job_token(backend, run, ["JOBS:RO"]))
+
+    assert tokens.revoke_own_token(backend, owner, mine).id == mine
+    first = tokens.revoke_own_token(backend, owner, mine).revoked
+    assert tokens.revoke_own_token(backend, owner, mine).revoked == first
+    for number in (theirs, of_job, 4711):
+        with pytest.raises(NotFound):
+            tokens.revoke_own_token(backend, owner, number)
+
+    assert listed(owner) == []
+    assert len(listed(stranger)) == 1
+
+
+def find_id(backend, text):
+    with backend.transaction() as session:
+        return tokens.find_token(session, text).id
+
+
+@pytest.mark.parametrize("comment", ["x" * 256, "two\nlines", "a\0b"])
+def test_a_comment_is_one_line(backend, row_counts, comment):
+    with pytest.raises(BadInput) as refused:
+        tokens.create_token(backend, "ann", ALL, comment=comment)
+
+    assert [error.field for error in refused.value.errors] == ["comment"]
+    assert row_counts()["token"] == 0
+
+
+def test_scopes_may_be_written_as_the_originals_clients_do(backend, find):
+    text = tokens.create_token(backend, "ann", ["builds.sr.ht/JOBS:RW", "meta.sr.ht/PROFILE:RO"])
+
+    assert find(text).scopes == ["JOBS:RW", "PROFILE:RO"]
