@@ -5,7 +5,8 @@ now and then whether that has happened.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from buildsrht.client import Client, Refused, ServerAway
@@ -49,14 +50,15 @@ class Declined(Refused):
 
 def begin(client: Client, scopes: Sequence[str]) -> Invitation:
     answer = _ask(client, "/oauth2/device-authorization", scope=" ".join(scopes))
-    return Invitation(
-        device_code=answer["device_code"],
-        user_code=answer["user_code"],
-        address=answer["verification_uri"],
-        complete_address=answer.get("verification_uri_complete"),
-        interval=answer.get("interval", USUAL_SECONDS),
-        lifetime=answer["expires_in"],
-    )
+    with _understanding(client):
+        return Invitation(
+            device_code=answer["device_code"],
+            user_code=answer["user_code"],
+            address=answer["verification_uri"],
+            complete_address=answer.get("verification_uri_complete"),
+            interval=answer.get("interval", USUAL_SECONDS),
+            lifetime=answer["expires_in"],
+        )
 
 
 def wait(client: Client, invitation: Invitation) -> Login:
@@ -88,7 +90,8 @@ def revoke(client: Client, login: Login) -> None:
 
 def _token(client: Client, grant_type: str, **fields: str) -> Login:
     answer = _ask(client, "/oauth2/access-token", grant_type=grant_type, **fields)
-    return Login.from_answer(answer)
+    with _understanding(client):
+        return Login.from_answer(answer)
 
 
 def _ask(client: Client, path: str, **fields: str) -> dict[str, Any]:
@@ -96,3 +99,11 @@ def _ask(client: Client, path: str, **fields: str) -> dict[str, Any]:
     if "error" in answer:
         raise Declined(answer["error"], answer.get("error_description"))
     return answer
+
+
+@contextmanager
+def _understanding(client: Client) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError) as error:
+        raise Refused(f"{client.url}: answered, but not as an OAuth server does") from error

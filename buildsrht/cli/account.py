@@ -16,6 +16,7 @@ from buildsrht.client import Refused
 
 KINDS = {"ssh-key": "SSH_KEY", "pgp-key": "PGP_KEY", "file": "FILE"}
 TYPES = {"SSHKey": "ssh-key", "PGPKey": "pgp-key", "SecretFile": "file"}
+LARGEST_SECRET = 2**20
 EVENTS = {"created": "JOB_CREATED", "updated": "JOB_UPDATED"}
 
 SECRET = """
@@ -95,7 +96,8 @@ def create_secret(
     kind: str, name: str | None, path: str | None, mode: str | None, file: BinaryIO, as_json: bool
 ) -> None:
     """Keep what is in FILE, or comes on standard input, and print its UUID."""
-    material = BytesIO(file.read())
+    # More than any server takes, whatever is at the other end.
+    material = BytesIO(file.read(LARGEST_SECRET))
     secret = {"type": KINDS[kind], "name": name, "path": path, "mode": mode}
     variables = {"secret": {**given(secret), "upload": None}}
     with connect() as client:

@@ -132,7 +132,8 @@ def ssh(verbose: bool, job_id: int, command: Sequence[str]) -> None:
         gateway = client.graphql(GATEWAY)["version"]["settings"]
     arguments = [
         "ssh",
-        *(["-t"] if sys.stdin.isatty() else []),
+        # A terminal changes what passes through it: not where a file or a pipe is meant.
+        *(["-t"] if sys.stdin.isatty() and sys.stdout.isatty() else []),
         *("-p", str(gateway["sshPort"])),
         f"{gateway['sshUser']}@{gateway['sshHost']}",
         *("connect", str(job_id), *command),

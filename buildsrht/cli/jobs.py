@@ -14,6 +14,7 @@ from buildsrht.cli.options import (
     json_option,
     print_json,
     print_rows,
+    printable,
     split_tags,
     tags_option,
     visibility_option,
@@ -69,7 +70,7 @@ def _describe(job: Job) -> str:
     return "\n".join(
         [
             f"job {job['id']}: {job['status']}",
-            *(f"{name}: {value}" for name, value in facts.items() if value),
+            *(f"{name}: {printable(value)}" for name, value in facts.items() if value),
             *(f"{name:{width}}  {status:7}  {log}" for name, status, log in rows),
         ]
     )
@@ -104,7 +105,7 @@ def artifacts(job_id: int, directory: Path | None, as_json: bool) -> None:
     with connect() as client:
         for artifact in client.artifacts(job_id):
             if directory:
-                with bar(artifact["name"], artifact["size"]) as told:
+                with bar(artifact["name"], artifact["size"], for_programs=as_json) as told:
                     saved = client.download(artifact, directory, told)
             if as_json:
                 print_json(artifact)

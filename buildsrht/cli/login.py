@@ -1,5 +1,6 @@
 """The commands by which this machine becomes one of a user's, and stops being it."""
 
+import os
 from contextlib import suppress
 
 import click
@@ -42,6 +43,8 @@ def login(url: str | None, scopes: str) -> None:
             with suppress(BuildsError):  # it ends by itself, too
                 device_flow.revoke(client, old)
     say(f"This machine may use {url} now, until `buildsrht logout`.")
+    if os.environ.get("BUILDSRHT_TOKEN"):
+        say("BUILDSRHT_TOKEN is set, though, and wins.")
 
 
 @click.command()

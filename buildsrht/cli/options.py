@@ -51,7 +51,12 @@ def print_rows(rows: Iterable[Iterable[object]]) -> None:
 
 
 def _one_line(value: object) -> str:
-    return "" if value is None else " ".join(str(value).split())
+    return "" if value is None else printable(" ".join(str(value).split()))
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would act on: somebody else may have written it."""
+    return "".join(each if each.isprintable() or each == "\n" else "�" for each in text)
 
 
 def exit_status(endings: Iterable[str]) -> int:

@@ -10,9 +10,10 @@ from buildsrht.client import Told
 
 
 @contextmanager
-def bar(label: str, size: int) -> Iterator[Told]:
-    """Shows how much of `size` bytes has been moved, to whoever watches standard error."""
-    if not (size and sys.stderr.isatty()):
+def bar(label: str, size: int, *, for_programs: bool = False) -> Iterator[Told]:
+    """Shows how much of `size` bytes has been moved, to whoever watches standard error; but not to
+    programs, which may run on a terminal, too."""
+    if for_programs or not (size and sys.stderr.isatty()):
         yield lambda _: None
         return
     with click.progressbar(length=size, label=label, file=sys.stderr) as shown:

@@ -110,7 +110,7 @@ def submit(
         }
     )
     report = _Report(following, waiting, as_json)
-    with connect() as client, _packed(client, tree) as package:
+    with connect() as client, _packed(client, tree, as_json) as package:
         jobs = []
         for name, manifest in manifests:
             jobs.append(_submit(client, name, {"manifest": manifest, **options}, package))
@@ -134,17 +134,20 @@ class _Package(NamedTuple):
 
     tree: worktree.WorkingTree
     archive: IO[bytes]
+    for_programs: bool
 
 
 @contextmanager
-def _packed(client: Client, tree: worktree.WorkingTree | None) -> Iterator[_Package | None]:
+def _packed(
+    client: Client, tree: worktree.WorkingTree | None, for_programs: bool
+) -> Iterator[_Package | None]:
     if tree is None:
         yield None
         return
     limit = client.graphql(TREE_LIMIT)["version"]["settings"]["treeLimit"]
     with tempfile.TemporaryFile() as archive:
         worktree.pack(tree, archive, limit)
-        yield _Package(tree, archive)
+        yield _Package(tree, archive, for_programs)
 
 
 def _submit(
@@ -167,7 +170,8 @@ def _submit_with_tree(client: Client, submission: Mapping[str, Any], package: _P
     if "visibility" in submission:
         variables["visibility"] = submission["visibility"].upper()
     size = package.archive.seek(0, SEEK_END)
-    with bar(f"Sending {package.tree.root.name}", size) as told:
+    label = f"Sending {package.tree.root.name}"
+    with bar(label, size, for_programs=package.for_programs) as told:
         data = client.graphql(SUBMIT_WITH_TREE, variables, {"tree": package.archive}, told)
     return client.job(data["submit"]["id"])
 

@@ -1,13 +1,16 @@
 """The HTTP client: what it makes of good answers, of refusals, and of a broken network."""
 
 import hashlib
+import io
+import json
+import re
 import socket
 import threading
 from contextlib import closing
 
 import pytest
 
-from buildsrht.client import Client, Damaged, Refused, ServerAway
+from buildsrht.client import Client, Damaged, Incomplete, Refused, ServerAway
 
 
 class Answers:
@@ -25,12 +28,24 @@ class Answers:
             for answer in answers:
                 connection, _ = self._listener.accept()
                 with connection:
-                    self.requests.append(connection.recv(65536).decode())
+                    self.requests.append(request_on(connection))
                     connection.sendall(answer)
                     connection.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         self._thread.join()
+
+
+def request_on(connection: socket.socket) -> str:
+    """One request with its body, as text."""
+    data = connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
+    missing = int(length[1]) - len(body) if length else 0
+    while missing > 0:
+        data += (more := connection.recv(missing))
+        missing -= len(more)
+    return data.decode()
 
 
 def answer(status, body=b"", **headers):
@@ -114,6 +129,103 @@ def test_trouble_that_may_pass_is_told_apart(ask, broken):
 def test_a_server_that_does_not_listen_is_away():
     with Client("http://127.0.0.1:1", "secret") as client, pytest.raises(ServerAway):
         client.job(1)
+
+
+# GraphQL
+
+
+def query(client):
+    return client.graphql("query { me { id } }")
+
+
+def test_a_query_is_answered_with_its_data(ask):
+    data, request = ask(answer("200 OK", b'{"data": {"me": {"id": 1}}}'), query)
+
+    assert data == {"me": {"id": 1}}
+    assert request.startswith("POST /query HTTP/1.1\r\n")
+    assert json.loads(request.partition("\r\n\r\n")[2]) == {
+        "query": "query { me { id } }",
+        "variables": {},
+    }
+
+
+def test_a_refused_query_is_one_sentence_and_keeps_what_came(ask):
+    body = b'{"data": {"a": 1}, "errors": [{"message": "x: no"}, {"message": "never"}]}'
+
+    with pytest.raises(Incomplete, match=r"^x: no; never$") as refused:
+        ask(answer("200 OK", body), query)
+
+    assert refused.value.data == {"a": 1}
+
+
+def test_a_query_that_a_passing_trouble_stopped_is_told_apart(ask):
+    body = (
+        b'{"data": null, "errors": [{"message": "later", "extensions": {"code": "UNAVAILABLE"}}]}'
+    )
+
+    with pytest.raises(ServerAway, match=r"^http://127\.0\.0\.1:\d+: later$"):
+        ask(answer("200 OK", body), query)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"data": null}', b'{"errors": [1]}', b"3"])
+def test_an_answer_that_is_not_graphql_is_a_refusal(ask, body):
+    with pytest.raises(Refused, match="answered, but not as GraphQL does"):
+        ask(answer("200 OK", body), query)
+
+
+def test_files_are_sent_as_the_multipart_specification_says(ask):
+    told = []
+    files = {"tree": io.BytesIO(b"first"), "secret.upload": io.BytesIO(b"second")}
+
+    _, request = ask(
+        answer("200 OK", b'{"data": {}}'),
+        lambda client: client.graphql("mutation { x }", {"tree": None}, files, told.append),
+    )
+
+    head, *parts = request.split(f"--{request.partition('boundary=')[2].splitlines()[0]}")
+    assert "Content-Type: multipart/form-data; " in head
+    bodies = [part.partition("\r\n\r\n")[2].rstrip() for part in parts[:-1]]
+    assert json.loads(bodies[0]) == {"query": "mutation { x }", "variables": {"tree": None}}
+    assert json.loads(bodies[1]) == {"0": ["variables.tree"], "1": ["variables.secret.upload"]}
+    assert bodies[2:] == ["first", "second"]
+    assert sum(told) == len("firstsecond")
+
+
+def test_a_list_is_read_to_its_last_page():
+    def page(ids, cursor):
+        results = [{"id": each} for each in ids]
+        body = {"data": {"me": {"things": {"results": results, "cursor": cursor}}}}
+        return answer("200 OK", json.dumps(body).encode())
+
+    server = Answers(page([1, 2], "next"), page([3], None))
+    with closing(server), Client(server.url, "secret") as client:
+        found = list(client.listed("query", "me", "things"))
+
+    assert found == [{"id": 1}, {"id": 2}, {"id": 3}]
+    assert '"cursor":"next"' in server.requests[1].replace(" ", "")
+
+
+# Tokens
+
+
+def test_a_token_may_be_another_one_for_each_request():
+    texts = iter(["first", "second"])
+    server = Answers(answer("200 OK", b"{}"), answer("200 OK", b"{}"))
+    with closing(server), Client(server.url, lambda: next(texts)) as client:
+        client.job(1)
+        client.job(1)
+
+    assert [
+        f"Bearer {text}" in request
+        for text, request in zip(["first", "second"], server.requests, strict=True)
+    ] == [True, True]
+
+
+def test_a_token_that_is_refused_says_how_to_get_another(ask):
+    body = b'{"errors": [{"reason": "this token is revoked"}]}'
+
+    with pytest.raises(Refused, match=r"^this token is revoked \(`buildsrht login` gets another"):
+        ask(answer("401 Unauthorized", body), lambda client: client.job(1))
 
 
 # Logs

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 
 import pytest
@@ -154,6 +155,13 @@ def test_a_job_that_is_not_there_cannot_be_changed(as_owner):
     assert done == (1, "", "buildsrht: there is no job 7\n")
 
 
+def test_what_a_terminal_would_act_on_is_not_passed_on(as_owner, make_job):
+    make_job("success", note="\x1b]0;mine\x07\x1b[2J")
+
+    assert as_owner("list").out == "1\tsuccess\t\t�]0;mine��[2J\n"
+    assert "\x1b" not in as_owner("show", 1).out
+
+
 def test_whoami_may_be_json(as_owner, server):
     me = json.loads(as_owner("whoami", "--json").out)
 
@@ -176,10 +184,10 @@ def ssh(server, token, owner, tmp_path):
         PATH=f"{program.parent}:{os.environ['PATH']}",
     )
 
-    def ssh(*arguments):
-        options = {"env": variables, "stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
-        with start("ssh", *arguments, **options) as process:
+    def ssh(*arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, output=None):
+        with start("ssh", *arguments, env=variables, stdin=stdin, stdout=stdout) as process:
             out, err = process.communicate()
+        out = os.read(output, 4096) if output else out
         return process.returncode, out.decode().splitlines(), err.decode()
 
     return ssh
@@ -200,6 +208,16 @@ def test_ssh_passes_a_command_on_with_its_options(ssh):
 
     assert arguments[-6:] == ["connect", "12", "ls", "-l", "--", "-v"]
     assert shown.startswith("ssh -p ")
+
+
+def test_ssh_asks_for_a_terminal_where_there_is_one(ssh):
+    ours, theirs = pty.openpty()
+    try:
+        assert "-t" in ssh("12", stdin=theirs, stdout=theirs, output=ours)[1]
+        assert "-t" not in ssh("12", "cat", "file", stdin=theirs)[1]
+    finally:
+        os.close(theirs)
+        os.close(ours)
 
 
 # completion

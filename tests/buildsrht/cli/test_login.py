@@ -184,6 +184,14 @@ def test_a_server_that_is_not_there_is_one_sentence(command):
     assert done == (1, "", "buildsrht: http://127.0.0.1:1: [Errno 111] Connection refused\n")
 
 
+def test_a_server_that_is_something_else_is_one_sentence(command, server, monkeypatch):
+    monkeypatch.setattr(Client, "post_form", lambda *_: {"hello": "world"})
+
+    done = command("login", server)
+
+    assert done == (1, "", f"buildsrht: {server}: answered, but not as an OAuth server does\n")
+
+
 def test_an_address_that_is_none_is_refused(command):
     assert command("login", "builds.example.org") == (
         1,
@@ -232,6 +240,12 @@ def test_a_token_in_the_environment_is_not_sent_where_somebody_logged_in(
     done = command("whoami")
 
     assert done.err.startswith("buildsrht: http://127.0.0.1:1: ")
+
+
+def test_who_logs_in_beside_a_token_is_told_which_one_wins(log_in, monkeypatch):
+    monkeypatch.setenv("BUILDSRHT_TOKEN", "old")
+
+    assert log_in().err.endswith("BUILDSRHT_TOKEN is set, though, and wins.\n")
 
 
 # Renewal

@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
-from tests.buildsrht.cli.program import CHECKOUT, start
+from tests.buildsrht.cli.program import CHECKOUT, environment, start
 
-HEAVY = ("alembic", "flask", "obstore", "redis", "rq", "sqlalchemy")
+HEAVY = (
+    *("alembic", "argon2", "ariadne", "authlib", "flask", "graphql", "obstore", "redis", "rq"),
+    *("sqlalchemy", "werkzeug", "yaml"),
+)
 
 
 # Mistakes
@@ -103,6 +106,29 @@ def test_a_reader_that_has_enough_ends_us_quietly():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 1
+
+
+def test_a_reader_that_has_enough_of_a_list_ends_us_quietly(server, token, owner, make_job):
+    for _ in range(3):
+        make_job("pending", note="x" * 4000)
+    variables = environment(BUILDSRHT_URL=server, BUILDSRHT_TOKEN=token(owner))
+    with start("list", "--json", env=variables, stdout=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
+def test_ctrl_c_while_waiting_ends_us_quietly_and_the_job_goes_on(
+    server, token, owner, make_job, fetch, tmp_path
+):
+    (tmp_path / "build.yml").write_text("image: debian/trixie\ntasks:\n- build: make\n")
+    variables = environment(BUILDSRHT_URL=server, BUILDSRHT_TOKEN=token(owner))
+    with start("submit", "--wait", str(tmp_path / "build.yml"), env=variables) as process:
+        assert process.stderr.readline() == f"{server}/api/jobs/1\n".encode()
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read().strip() == b""
+    assert process.returncode == 130
+    assert fetch(1).status == "queued"
 
 
 def test_ctrl_c_ends_us_quietly_with_status_130(tmp_path):

@@ -175,17 +175,18 @@ def test_a_manifest_that_is_refused_names_its_file_with_a_tree_too(as_owner, rep
 # A terminal
 
 
-def on_a_terminal(*arguments, **variables):
+def on_a_terminal(*arguments, typed=b"", **variables):
     """What is printed on standard error, a terminal, and on standard output, which is none."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "buildsrht", *arguments],
         env=environment(**variables),
-        stdin=subprocess.DEVNULL,
+        stdin=theirs,
         stdout=subprocess.PIPE,
         stderr=theirs,
     )
     os.close(theirs)
+    os.write(ours, typed)
     shown = b""
     try:
         while data := os.read(ours, 4096):
@@ -201,7 +202,7 @@ def on_a_terminal(*arguments, **variables):
 @pytest.fixture
 def as_owner_on_a_terminal(server, token, owner):
     variables = {"BUILDSRHT_URL": server, "BUILDSRHT_TOKEN": token(owner)}
-    return lambda *arguments: on_a_terminal(*arguments, **variables)
+    return lambda *arguments, **more: on_a_terminal(*arguments, **variables, **more)
 
 
 def test_an_upload_shows_how_far_it_is_on_a_terminal(as_owner_on_a_terminal, repository, server):
@@ -222,6 +223,15 @@ def test_a_download_shows_how_far_it_is_on_a_terminal(
     assert "out.txt" in shown
     assert "100%" in shown
     assert out == f"{tmp_path}/new/out.txt\n"
+
+
+def test_programs_see_no_progress_though_they_run_on_a_terminal(
+    as_owner_on_a_terminal, make_job, keep_artifact, repository
+):
+    keep_artifact(make_job("success"), "out.txt", b"made")
+
+    assert as_owner_on_a_terminal("submit", "--json", "--tree")[0] == ""
+    assert as_owner_on_a_terminal("artifacts", "1", "--json", "--download", "new")[0] == ""
 
 
 def test_without_a_terminal_nothing_is_shown(as_owner, repository):
@@ -260,6 +270,24 @@ def test_the_manifest_may_be_changed_before(as_owner, make_job, fetch, monkeypat
     job = fetch(2)
     assert job.manifest == manifest.replace("make", "gmake", 2)
     assert (job.note, job.tags) == ("why", ["a", "b"])
+
+
+def test_a_mistake_in_what_was_written_leads_back_to_the_editor(
+    as_owner_on_a_terminal, make_job, fetch, tmp_path
+):
+    make_job("failed")
+    editor = tmp_path / "editor"
+    editor.write_text(
+        '#!/bin/sh\nif grep -q Oops "$1"; then sed -i s/Oops/oops/ "$1"; '
+        'else sed -i "s/- build:/- Oops:/" "$1"; fi\n'
+    )
+    editor.chmod(0o755)
+
+    shown, _ = as_owner_on_a_terminal("resubmit", "1", "--edit", typed=b"y\n", EDITOR=str(editor))
+
+    assert "tasks[0]: 'Oops' may use a-z" in shown
+    assert "Go on editing?" in shown
+    assert "- oops: make" in fetch(2).manifest
 
 
 def test_an_editor_that_changes_nothing_submits_nothing(
