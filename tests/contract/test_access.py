@@ -16,7 +16,7 @@ from sqlalchemy import update
 from buildsrht.api.description import ANY, PATHS, TOKEN
 from buildsrht.graphql.schema import SCHEMA
 from buildsrht.models import SignIn, Token, User, Visibility
-from buildsrht.services import clients, grants, groups, sign_ins, ssh_keys, tokens
+from buildsrht.services import clients, grants, groups, identities, sign_ins, ssh_keys, tokens
 from buildsrht.services.scopes import NEEDED, SCOPES, granted
 from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
 from tests.contract.conftest import (
@@ -89,6 +89,14 @@ ROUTES = {
     ("GET", "/login"): Row("cookie", (200, 303, 200, 200, 200, 303)),
     ("POST", "/login"): Row(
         "cookie", (401, 401, 401, 401, 401, 401), form={"name": "owner", "password": "guessed"}
+    ),
+    # There is no provider until the operator names one.
+    ("GET", "/login/provider"): Row("cookie", (404, 404, 404, 404, 404, 404)),
+    ("GET", "/login/provider/callback"): Row("cookie", (404, 404, 404, 404, 404, 404)),
+    ("POST", "/account/connect"): Row("cookie", (303, 404, 303, 303, 303, 404)),
+    ("GET", "/account"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    ("POST", "/account/identities/<int:identity_id>/remove"): Row(
+        "cookie", (303, 404, 303, 303, 303, 303)
     ),
     ("POST", "/logout"): Row("cookie", (303, 303, 303, 303, 303, 303)),
     ("GET", "/oauth2/clients"): Row("cookie", (303, 200, 303, 303, 303, 200)),
@@ -168,6 +176,9 @@ def place(backend, owner, stranger, make_job, write_log, make_artifact, make_sec
     ssh_keys.add_key(backend, owner.name, PUBLIC_KEY)
     member = make_job("pending", visibility=Visibility.PRIVATE)
     groups.create_group(backend, owner, [member.id], None, [], execute=False)
+    # Two ways in for each: who has no other may not give one up.
+    for subject, user in enumerate((owner, owner, stranger, stranger)):
+        identities.bind(backend, user, "https://provider.example.org", str(subject))
 
 
 @pytest.fixture
