@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
@@ -23,8 +24,10 @@ from buildsrht.services.scopes import granted
 T = TypeVar("T")
 
 SECONDS = 3
-# Of logs, in one response.
-LOG_BYTES = 8 * 1024 * 1024
+# Of all texts in one response: of logs, of manifests, of notes.
+CHARACTERS = 8 * 1024 * 1024
+# Rows for which something is fetched at once. Between two fetches the deadline is looked at.
+TOGETHER = 100
 
 
 class LimitExceeded(BuildsError):
@@ -55,7 +58,7 @@ class Context:
         self.payload = payload
         self._session: Session | None = None
         self._found: dict[Hashable, dict[Any, Any]] = {}
-        self._log_bytes = LOG_BYTES
+        self._characters = CHARACTERS
         self._deadline = time.monotonic() + SECONDS
 
     @property
@@ -86,13 +89,15 @@ class Context:
         row: Base,
         key: Callable[[Any], Any],
     ) -> T | None:
-        """What `fetch` finds for the key of this row. It is asked once, for all rows of this kind
-        that the request has read, so that a list costs no more queries than one row."""
+        """What `fetch` finds for the key of this row. It is asked for as many as possible of the
+        rows of this kind that the request has read, so that a page costs no more queries than one
+        row does."""
         found = self._found.setdefault(fetch, {})
         if key(row) not in found:
             read = list(self.session.identity_map.values())
             keys = {key(other) for other in read if type(other) is type(row)}
-            wanted = keys - found.keys() - {None} | {key(row)}
+            others = islice(keys - found.keys() - {None, key(row)}, TOGETHER - 1)
+            wanted = {key(row), *others}
             found.update({**dict.fromkeys(wanted), **fetch(self, wanted)})
         return found[key(row)]
 
@@ -103,13 +108,11 @@ class Context:
             found[name] = fetch()
         return found[name]
 
-    def spend_log(self, size: int) -> None:
-        """Count the bytes of a log, of which one response has so many at most."""
-        self._log_bytes -= size
-        if self._log_bytes < 0:
-            raise LimitExceeded(
-                f"a response has {LOG_BYTES:,} bytes of logs at most: use fullURL, or ask for less"
-            )
+    def count_text(self, text: str) -> None:
+        """Count a text that goes into the response."""
+        self._characters -= len(text)
+        if self._characters < 0:
+            raise LimitExceeded(f"the answer has more than {CHARACTERS:,} characters: ask for less")
 
     def check_deadline(self) -> None:
         if time.monotonic() > self._deadline:

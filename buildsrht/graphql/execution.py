@@ -129,11 +129,14 @@ def _before_each_field(resolve: Any, source: Any, info: Any, **arguments: Any) -
         with context.changing():
             return resolve(source, info, **arguments)
     try:
-        return resolve(source, info, **arguments)
+        found = resolve(source, info, **arguments)
     except SQLAlchemyError:
         # The transaction is broken; other fields shall have another one.
         context.close()
         raise
+    if isinstance(found, str):
+        context.count_text(found)
+    return found
 
 
 MIDDLEWARE = MiddlewareManager(_before_each_field)

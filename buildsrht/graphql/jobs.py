@@ -27,10 +27,12 @@ from buildsrht.models import (
 from buildsrht.services import artifacts as artifact_service
 from buildsrht.services import jobs as job_service
 from buildsrht.services import lists
-from buildsrht.services.secrets import find_named
+from buildsrht.services.secrets import named_among
 
 MOST_INT = 2**31 - 1
 LOG_TAIL = 128 * 1024
+# More than anybody has a use for.
+MOST_SECRETS = 10_000
 
 query = QueryType()
 mutation = MutationType()
@@ -114,26 +116,29 @@ def resolve_secrets(row: Job, info: Any) -> list[Secret] | None:
     context: Context = info.context
     if not row.secrets or row.owner_id != context.viewer.id:
         return None
-    return context.together(_secrets_of, row, lambda each: each.manifest)
+    own = context.once(
+        "secrets", lambda: lists.secrets_of(context.session, context.viewer, None, MOST_SECRETS)
+    )
+    return list(named_among(own, _named(row)).values()) if own else []
 
 
-def _secrets_of(context: Context, texts: Collection[str]) -> dict[str, list[Secret]]:
-    """The viewer's secrets that each of these manifests names; one that is named twice, once."""
-    names = {text: _read_names(text) for text in texts}
-    every_name = list({name for each in names.values() for name in each})
-    known = find_named(context.session, context.viewer.name, every_name)
-    return {
-        text: list({known[name].id: known[name] for name in each if name in known}.values())
-        for text, each in names.items()
-    }
-
-
-def _read_names(text: str) -> tuple[str, ...]:
+def _named(row: Job) -> tuple[str, ...]:
+    """The secrets that a job's manifest names."""
     try:
-        return manifests.parse(text).secrets
+        return manifests.parse(row.manifest).secrets
     except BadInput:
         # Accepted by an older release.
         return ()
+
+
+@job.field("tasks")
+def resolve_tasks(row: Job, info: Any) -> list[Task] | None:
+    context: Context = info.context
+    return context.together(_tasks_of, row, lambda each: each.id)
+
+
+def _tasks_of(context: Context, job_ids: Collection[int]) -> dict[int, list[Task]]:
+    return lists.tasks_of(context.session, job_ids)
 
 
 @artifact.field("size")
@@ -184,7 +189,6 @@ def resolve_tail(found: FoundLog, info: Any) -> str:
     context: Context = info.context
     view = context.backend.logs.view(context.session, found.name)
     start = max(0, view.size - LOG_TAIL)
-    context.spend_log(view.size - start)
     tail = b"".join(view.read(start, view.size))
     return tail.decode("utf-8", "replace")
 

@@ -1,11 +1,11 @@
 """Job groups: several held-back jobs of one owner, started and cancelled together."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, defer, lazyload, selectinload
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
@@ -96,7 +96,8 @@ def _why_not(job_id: int, job: Job | None) -> str | None:
 
 def require_group(session: Session, group_id: int, viewer: User) -> tuple[JobGroup, list[Job]]:
     """A group and those of its jobs that `viewer` may find in it: their own, else public ones."""
-    found = find_groups(session, [group_id] if group_id < 2**31 else [], viewer)
+    group = session.get(JobGroup, group_id) if group_id < 2**31 else None
+    found = _as_seen([group] if group else [], viewer)
     if group_id not in found:
         raise NotFound(f"there is no job group {group_id}")
     return found[group_id]
@@ -105,10 +106,14 @@ def require_group(session: Session, group_id: int, viewer: User) -> tuple[JobGro
 def find_groups(
     session: Session, group_ids: Collection[int], viewer: User
 ) -> dict[int, tuple[JobGroup, list[Job]]]:
-    """The same for several groups at once, of those that `viewer` may know of."""
-    groups = session.scalars(
-        select(JobGroup).where(JobGroup.id.in_(group_ids)).options(selectinload(JobGroup.jobs))
-    ).all()
+    """The same for several groups at once, of those that `viewer` may know of. What is long about
+    their jobs, manifests and tasks, is read when it is looked at."""
+    jobs = selectinload(JobGroup.jobs).options(lazyload(Job.tasks), defer(Job.manifest))
+    groups = session.scalars(select(JobGroup).where(JobGroup.id.in_(group_ids)).options(jobs))
+    return _as_seen(groups, viewer)
+
+
+def _as_seen(groups: Iterable[JobGroup], viewer: User) -> dict[int, tuple[JobGroup, list[Job]]]:
     found = {}
     for group in groups:
         jobs = [

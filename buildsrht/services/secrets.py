@@ -10,7 +10,7 @@ without a name.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
@@ -230,7 +230,7 @@ def grant_secrets(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
     with backend.transaction() as session:
         runs.require_ours(session, run)
         hold_keys(session)
-        found = find_named(session, run.owner, named)
+        found = _find_named(session, run.owner, named)
         return Grant(
             materials=tuple(
                 _material(backend, name, found[name]) for name in named if name in found
@@ -243,17 +243,21 @@ def grant_secrets(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
         )
 
 
-def find_named(session: Session, user: str, named: Sequence[str]) -> dict[str, Secret]:
-    """Those of a user's secrets that a manifest calls so, by UUID or by name."""
-    meant = {name: find_uuid(name) or name for name in named}
-    uuids = [uuid for uuid in meant.values() if isinstance(uuid, UUID)]
+def _find_named(session: Session, user: str, named: Sequence[str]) -> dict[str, Secret]:
+    uuids = [uuid for name in named if (uuid := find_uuid(name))]
     theirs = session.scalars(
         select(Secret)
         .join(User, User.id == Secret.owner_id)
         .where(User.name == user)
         .where(or_(Secret.uuid.in_(uuids), Secret.name.in_(named)))
     ).all()
-    known = {key: secret for secret in theirs for key in (secret.uuid, secret.name)}
+    return named_among(theirs, named)
+
+
+def named_among(secrets: Iterable[Secret], named: Sequence[str]) -> dict[str, Secret]:
+    """Those of a user's secrets that a manifest calls so, by UUID or by name."""
+    known = {key: secret for secret in secrets for key in (secret.uuid, secret.name)}
+    meant = {name: find_uuid(name) or name for name in named}
     return {name: known[key] for name, key in meant.items() if key in known}
 
 

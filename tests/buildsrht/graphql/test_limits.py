@@ -224,16 +224,34 @@ def test_a_mutation_takes_the_time_that_it_takes(monkeypatch, clock, find, make_
     assert found["cancel"]["status"] == "CANCELLED"
 
 
-def test_one_response_has_so_many_bytes_of_logs(monkeypatch, ask, make_job, write_log):
+def test_one_answer_has_so_many_characters(monkeypatch, ask, make_job, write_log):
     job = make_job("running")
     write_log(job, "build", b"x" * 600, seal=True)
     write_log(job, "test", b"x" * 600, seal=True)
-    monkeypatch.setattr(context, "LOG_BYTES", 1000)
+    monkeypatch.setattr(context, "CHARACTERS", 1000)
 
     [error] = ask("{ job(id: 1) { tasks { log { last128KiB } } } }")["errors"]
 
     assert error["path"] == ["job", "tasks", 1, "log", "last128KiB"]
     assert error["extensions"] == {"code": "LIMIT"}
+
+
+def test_a_text_counts_under_each_name_that_it_is_asked_by(monkeypatch, ask, make_job):
+    make_job()
+    monkeypatch.setattr(context, "CHARACTERS", 500)
+    names = " ".join(f"m{n}: manifest" for n in range(100))
+
+    assert ask(f"{{ job(id: 1) {{ {names} }} }}")["data"] == {"job": None}
+
+
+def test_what_is_fetched_for_many_rows_is_fetched_in_parts(monkeypatch, find, make_job):
+    for _ in range(5):
+        make_job()
+    monkeypatch.setattr(context, "TOGETHER", 2)
+
+    found = find("{ jobs { results { tasks { job { id } } artifacts { id } } } }")
+
+    assert [job["tasks"][0]["job"]["id"] for job in found["jobs"]["results"]] == [5, 4, 3, 2, 1]
 
 
 def test_the_limits_are_those_that_clients_of_the_original_know():
