@@ -28,6 +28,7 @@ MAY_NOT_IMPORT = {
     "buildsrht/courier": (*HTTP, *SURFACES, "click"),
     "buildsrht/queue.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
     "buildsrht/logs.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
+    "buildsrht/archives.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
     "buildsrht/storage.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
     "buildsrht/backend.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/graphql": (*HTTP, *SURFACES, "click"),

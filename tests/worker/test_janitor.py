@@ -21,9 +21,11 @@ from buildsrht.models import (
     Push,
     PushStatus,
     SignIn,
+    Tree,
 )
-from buildsrht.services import grants, hooks, jobs, runs, sign_ins
+from buildsrht.services import grants, history, hooks, jobs, runs, sign_ins, trees
 from buildsrht.services.clients import COMMAND_LINE
+from tests.archives import archive
 from tests.worker.fakes import fake_boot, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
 from worker import janitor
@@ -58,6 +60,14 @@ def test_the_job_of_a_dead_process_fails_and_its_log_says_so(backend, crashed):
     runner = backend.config.worker.name
     assert outcome.logs["build"] == f"half a lin\nThe process that ran this job on {runner} died.\n"
     assert outcome.setup_log == "setting up\n"
+
+
+def test_why_it_failed_is_with_its_end(backend, crashed, fetch):
+    janitor.sweep_host(backend)
+    with backend.transaction() as session:
+        [*_, end] = history.transitions_of(session, [fetch(1)])[1]
+    runner = backend.config.worker.name
+    assert end.cause == f"The process that ran this job on {runner} died."
 
 
 def test_a_sweep_that_has_to_be_repeated_says_it_once(backend, crashed, monkeypatch):
@@ -203,6 +213,14 @@ def test_a_process_of_another_user_is_not_ours_to_kill(crashed):
 
 
 # --- the whole service ----------------------------------------------------------------------------
+
+
+def test_a_tree_that_no_job_came_to_name_is_removed(backend, owner):
+    trees.keep_tree(backend, owner, "hello", [archive({"a": b""})])
+    with backend.transaction() as session:
+        session.execute(update(Tree).values(expires=Tree.created))
+    janitor.sweep_service(backend)
+    assert backend.storage.keys("trees/") == []
 
 
 def test_a_job_that_redis_forgot_is_queued_again_and_runs_once(backend, make_job):
