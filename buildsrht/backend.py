@@ -75,8 +75,8 @@ class Backend:
             for group_id in outbox.group_ids:
                 with self.transaction() as session:
                     finish_group(session, group_id)
-            for delivery_id in outbox.delivery_ids:
-                self.deliveries.enqueue(delivery_id)
+            if outbox.delivery_ids:
+                self.deliveries.enqueue(*outbox.delivery_ids)
         except (RedisError, SQLAlchemyError) as error:
             log.warning("deliveries are left to the janitor: %s", error)
 

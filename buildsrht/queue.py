@@ -62,17 +62,20 @@ class IdQueue:
             name, connection=redis, serializer=JSONSerializer, default_timeout=timeout
         )
 
-    def enqueue(self, row_id: int) -> None:
-        # A batch of one: RQ sends a batch in one transaction, and a single entry in two.
-        entry = Queue.prepare_data(
-            self._function,
-            (row_id,),
-            job_id=self._name(row_id),
-            description=f"{self._kind} {row_id}",
-            result_ttl=0,
-            failure_ttl=0,
-        )
-        self._queue.enqueue_many([entry])
+    def enqueue(self, *row_ids: int) -> None:
+        # A batch, also of one: RQ sends a batch in one transaction, and a single entry in two.
+        entries = [
+            Queue.prepare_data(
+                self._function,
+                (row_id,),
+                job_id=self._name(row_id),
+                description=f"{self._kind} {row_id}",
+                result_ttl=0,
+                failure_ttl=0,
+            )
+            for row_id in row_ids
+        ]
+        self._queue.enqueue_many(entries)
 
     def discard(self, row_id: int) -> None:
         """Take an entry out again, if it is still waiting here."""
@@ -105,8 +108,8 @@ class IdQueue:
             return []
         present = self.enqueued_ids()
         missing = [row_id for row_id in row_ids if row_id not in present]
-        for row_id in missing:
-            self.enqueue(row_id)
+        if missing:
+            self.enqueue(*missing)
         return missing
 
     def _name(self, row_id: int) -> str:

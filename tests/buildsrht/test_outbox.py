@@ -137,7 +137,7 @@ def test_an_end_whose_deliveries_cannot_be_written_is_no_end(make_job, backend, 
 
 
 class AwayQueue:
-    def enqueue(self, row_id):
+    def enqueue(self, *_):
         raise RedisError("away")
 
 

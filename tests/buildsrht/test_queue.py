@@ -43,6 +43,12 @@ def test_jobs_wait_in_the_order_they_came(backend):
     assert backend.redis.lrange(f"rq:queue:{NAME}", 0, -1) == [b"job-9", b"job-7", b"job-8"]
 
 
+def test_several_are_sent_at_once_in_their_order(backend):
+    backend.queue.enqueue(9, 7, 8)
+
+    assert backend.redis.lrange(f"rq:queue:{NAME}", 0, -1) == [b"job-9", b"job-7", b"job-8"]
+
+
 def test_what_another_program_put_into_the_queue_is_not_a_job(backend):
     backend.queue.enqueue(7)
     backend.redis.rpush(f"rq:queue:{NAME}", "some-uuid", "job-", "job-99999999999")
