@@ -1,5 +1,7 @@
 """What only this service tells of jobs, over GraphQL; tests of the services go deeper."""
 
+import json
+
 import pytest
 from sqlalchemy import event
 
@@ -221,3 +223,19 @@ def test_a_job_that_one_may_not_see_is_not_there(fail, make_job, stranger, verb)
     assert hidden["message"] == "there is no job 1"
     assert absent["message"] == "there is no job 2"
     assert hidden["extensions"] == absent["extensions"] == {"code": "NOT_FOUND"}
+
+
+def test_a_webhook_may_ask_for_all_of_it_also_before_there_is_a_job(find, make_job):
+    facts = """events { kind } transitions { to } waitsFor { code }
+        plan { sources { directory } steps { name } }"""
+    query = f"{{ webhook {{ ... on JobEvent {{ job {{ {facts} }} }} }} }}"
+    config = {"url": "https://example.org/", "events": ["JOB_CREATED"], "query": query}
+    made = """mutation($config: UserWebhookInput!) {
+        createUserWebhook(config: $config) { sample(event: JOB_CREATED) } }"""
+    for kinds in ([], ["CREATED"]):
+        sample = json.loads(find(made, config=config)["createUserWebhook"]["sample"])
+        assert "errors" not in sample
+        found = sample["data"]["webhook"]["job"]
+        assert [each["kind"] for each in found["events"]] == kinds
+        assert found["plan"]["steps"][-1]["name"] == "run_tasks"
+        make_job()

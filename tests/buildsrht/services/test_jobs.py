@@ -1,5 +1,7 @@
 """What users do with jobs beyond the REST interface: change one, submit one once more, lint."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import select, update
 
@@ -56,6 +58,17 @@ def test_an_empty_note_removes_it_and_no_tags_remove_all(make_job, backend, owne
     job = make_job(note="old", tags=["a"])
     jobs.update_job(backend, job.id, owner, note="", tags=[])
     assert (fetch(job.id).note, fetch(job.id).tags) == (None, [])
+
+
+def test_changes_at_the_same_time_all_hold(make_job, backend, owner, fetch, settings_events):
+    job = make_job()
+    changes = [{"note": "new"}, {"tags": ["new"]}, {"visibility": Visibility.PUBLIC}]
+    with ThreadPoolExecutor() as pool:
+        for change in changes:
+            pool.submit(jobs.update_job, backend, job.id, owner, **change)
+    changed = fetch(job.id)
+    assert (changed.note, changed.tags, changed.visibility) == ("new", ["new"], Visibility.PUBLIC)
+    assert settings_events(job) == 3
 
 
 def test_what_changes_nothing_is_no_event(make_job, backend, owner, fetch, settings_events):

@@ -101,6 +101,13 @@ def test_all_problems_of_a_tree_are_said_at_once(keep, stored_trees):
     assert stored_trees() == ([], 0)
 
 
+def test_nothing_at_all_is_no_tree(backend, owner, stored_trees):
+    with pytest.raises(BadInput) as refused:
+        trees.keep_tree(backend, owner, "project", [])
+    assert reasons(refused) == [("tree", "ends too early")]
+    assert stored_trees() == ([], 0)
+
+
 def test_an_error_of_whoever_sends_a_tree_leaves_nothing(backend, owner, stored_trees):
     def broken():
         yield b"begun"
