@@ -258,6 +258,16 @@ def test_on_a_terminal_every_page_is_listed_in_colours(hut, make_job):
     assert [f"\x1b[33m#{n}\x1b[0m: " in shown for n in range(1, 61)] == [True] * 60
 
 
+def test_elsewhere_the_first_page_is_listed_and_more_for_who_asks(hut, make_job):
+    for _ in range(60):
+        make_job("pending")
+    listed = re.findall(r"^#(\d+)", hut("builds", "list").out, re.MULTILINE)
+    assert listed == [str(n) for n in range(60, 35, -1)]
+    if hut.can_update:
+        more = re.findall(r"^#(\d+)", hut("builds", "list", "--count", 40).out, re.MULTILINE)
+        assert more == [str(n) for n in range(60, 20, -1)]
+
+
 def test_of_another_user_only_public_jobs_are_listed(hut, make_job, stranger):
     for visibility in Visibility:
         make_job(user=stranger, visibility=visibility, tags=[visibility.value])
