@@ -1,6 +1,7 @@
 """The commands that look at jobs, and move them on."""
 
 import sys
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
@@ -20,9 +21,11 @@ from buildsrht.cli.options import (
     visibility_option,
 )
 from buildsrht.cli.progress import bar
-from buildsrht.client import Job, Refused
+from buildsrht.client import Client, Job, Refused
 from buildsrht.follow import LogPrinter, follow
 
+WAITING = ("pending", "queued")
+WAITS_FOR = "query ($id: Int!) { job(id: $id) { waitsFor { text } } }"
 UPDATE = """
 mutation update($jobId: Int!, $visibility: Visibility, $tags: [String!], $note: String) {
   update(jobId: $jobId, visibility: $visibility, tags: $tags, note: $note) { id }
@@ -56,13 +59,23 @@ def list_(count: int, as_json: bool) -> None:
 @job_id_argument
 @json_option
 def show(job_id: int, as_json: bool) -> None:
-    """Print how a job is doing."""
+    """Print how a job is doing, and why it waits if it does."""
     with connect() as client:
         job = client.job(job_id)
-    print_json(job) if as_json else click.echo(_describe(job))
+        if as_json:
+            print_json(job)
+        else:
+            click.echo(_describe(job, _why_it_waits(client, job)))
 
 
-def _describe(job: Job) -> str:
+def _why_it_waits(client: Client, job: Job) -> list[str]:
+    if job["status"] not in WAITING:
+        return []
+    found = client.graphql(WAITS_FOR, {"id": job["id"]})["job"]
+    return [reason["text"] for reason in found["waitsFor"]] if found else []
+
+
+def _describe(job: Job, reasons: Iterable[str]) -> str:
     facts = {"note": job["note"], "tags": job["tags"], "runner": job["runner"]}
     rows = [("setup", "", job["setup_log"])]
     rows += [(task["name"], task["status"], task["log"]) for task in job["tasks"]]
@@ -70,6 +83,7 @@ def _describe(job: Job) -> str:
     return "\n".join(
         [
             f"job {job['id']}: {job['status']}",
+            *reasons,
             *(f"{name}: {printable(value)}" for name, value in facts.items() if value),
             *(f"{name:{width}}  {status:7}  {log}" for name, status, log in rows),
         ]

@@ -210,6 +210,15 @@ def test_show_prints_a_job_for_people_or_for_programs(as_owner, make_job):
     assert json.loads(as_owner("show", 1, "--json").out)["tags"] == "a/b"
 
 
+def test_show_says_why_a_job_waits(as_owner, make_job):
+    make_job("pending")
+
+    assert as_owner("show", 1).out.splitlines()[:2] == [
+        "job 1: pending",
+        "It was submitted to be held back, and waits until its owner starts it.",
+    ]
+
+
 def test_a_job_that_was_held_back_is_started(as_owner, make_job, fetch):
     make_job("pending")
 
