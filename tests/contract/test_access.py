@@ -10,8 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
+import schemathesis
 from graphql import GraphQLObjectType
+from schemathesis import checks
 from sqlalchemy import update
+from werkzeug.test import TestResponse
 
 from buildsrht.api.description import ANY, PATHS, TOKEN
 from buildsrht.graphql.schema import SCHEMA
@@ -28,10 +31,16 @@ from tests.contract.conftest import (
     SECRET,
     WEBHOOK_QUERY,
 )
+from tests.contract.described import description
 
 ASKERS = ("anonymous", "stranger", "under_scoped", "expired", "revoked", "owner")
 # What is somebody's has this number, and what is not there at all the other.
 THERE, ABSENT = 1, 4711
+
+checks.load_all_checks()
+CHECKS = checks.CHECKS.get_by_names(
+    ["status_code_conformance", "content_type_conformance", "response_schema_conformance"]
+)
 
 
 class Row(NamedTuple):
@@ -313,7 +322,9 @@ def ask(app, place, program, forge_headers, token, owner, token_of, cookie_of, c
                     client.set_cookie("buildsrht", cookie)
                 if method == "POST":
                     sent["data"] = {**(sent["data"] or {}), "csrf": form_word(client)}
-        return client.open(path_of(rule, number), method=method, **sent)
+        answer = client.open(path_of(rule, number), method=method, **sent)
+        insist_on_described(method, rule, answer)
+        return answer
 
     def filled(fields: dict[str, str] | None) -> dict[str, str] | None:
         values = {
@@ -337,6 +348,17 @@ def ask(app, place, program, forge_headers, token, owner, token_of, cookie_of, c
     return ask
 
 
+REST = schemathesis.openapi.from_dict(description())
+
+
+def insist_on_described(method: str, rule: str, answer: TestResponse) -> None:
+    """The status and the body are ones that the description has, if it has the route."""
+    path = described_path(rule)
+    if path in PATHS:
+        named = dict.fromkeys(re.findall(r"{(\w+)}", path), str(THERE))
+        REST[path][method].Case(path_parameters=named).validate_response(answer, checks=CHECKS)
+
+
 def bearer(text: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {text}"} if text else {}
 
@@ -352,9 +374,13 @@ def path_of(rule: str, number: int) -> str:
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: texts.get(found[1], str(number)), rule)
 
 
+def described_path(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
 def scope_of(method: str, rule: str) -> str:
     """What the description says that a route needs."""
-    described = PATHS.get(re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule), {}).get(method.lower(), {})
+    described = PATHS.get(described_path(rule), {}).get(method.lower(), {})
     scopes = [scope for each in described.get("security", ()) for scope in each.get(TOKEN, ())]
     return scopes[0] if scopes else ANY
 
@@ -405,6 +431,43 @@ def test_what_is_hidden_is_answered_like_what_is_not_there(ask, asker, method, r
         absent.status_code,
         without_words(absent),
     )
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [rule for (method, rule), row in ROUTES.items() if (row.way, method) == ("cookie", "POST")],
+)
+def test_a_page_takes_only_forms_that_it_has_made(app, place, cookie_of, row_counts, rule):
+    client = app.test_client()
+    client.set_cookie("buildsrht", cookie_of("owner"))
+    before = row_counts()
+
+    answer = client.post(path_of(rule, THERE), data={"csrf": "0" * 64})
+
+    assert answer.status_code == 403
+    assert row_counts() == before
+
+
+@pytest.mark.parametrize(
+    ("method", "rule"), [key for key, row in ROUTES.items() if row.way == "token"]
+)
+def test_to_be_signed_in_opens_pages_only(app, ask, cookie_of, method, rule):
+    client = app.test_client()
+    client.set_cookie("buildsrht", cookie_of("owner"))
+
+    answer = client.open(path_of(rule, THERE), method=method, json=ROUTES[method, rule].json)
+
+    assert answer.status_code == ROUTES[method, rule].statuses[ASKERS.index("anonymous")]
+
+
+@pytest.mark.parametrize("rule", [rule for method, rule in ROUTES if method == "GET"])
+def test_head_tells_nobody_more_than_get(app, ask, token_of, rule):
+    row = ROUTES["GET", rule]
+    for asker in ("anonymous", "stranger") if row.way != "cookie" else ("anonymous",):
+        client = app.test_client()
+        sent = {"headers": bearer(token_of(asker, ANY))}
+        get, head = (client.open(path_of(rule, THERE), method=m, **sent) for m in ("GET", "HEAD"))
+        assert (head.status_code, head.data) == (get.status_code, b"")
 
 
 def without_words(answer) -> str:
