@@ -22,6 +22,11 @@ from buildsrht.errors import BuildsError, OperatorError
 
 GITLINK = b"160000"
 LARGEST_NAMED = 3
+# What git tells its hooks about one repository, while we look at a directory, and at submodules.
+ELSEWHERE = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY"),
+    *("GIT_PREFIX", "GIT_NAMESPACE"),
+)
 
 
 class TooLarge(BuildsError):
@@ -134,7 +139,13 @@ def _add(archive: tarfile.TarFile, root: bytes, path: bytes) -> None:
     elif stat.S_ISREG(found.st_mode):
         with open(place, "rb") as content:
             entry.size = os.fstat(content.fileno()).st_size
-            archive.addfile(entry, content)
+            try:
+                archive.addfile(entry, content)
+            except OSError as error:
+                if error.errno:
+                    raise
+                shorter = f"{os.fsdecode(place)}: became shorter while it was read; try again"
+                raise BuildsError(shorter) from error
 
 
 def _present(root: bytes, inside: bytes = b"") -> Iterator[bytes]:
@@ -175,8 +186,11 @@ def _listed(root: bytes) -> Iterator[tuple[bytes, bool]]:
 
 
 def _git(directory: Path, *arguments: str, may_fail: bool = False) -> bytes:
+    environment = {name: text for name, text in os.environ.items() if name not in ELSEWHERE}
     try:
-        done = subprocess.run(["git", *arguments], cwd=directory, capture_output=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=directory, env=environment, capture_output=True
+        )
     except FileNotFoundError as error:
         if error.filename != "git":
             raise

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from buildsrht.archives import problems_of
 from buildsrht.cli import worktree
-from buildsrht.errors import OperatorError
+from buildsrht.errors import BuildsError, OperatorError
 
 NO_LIMIT = 2**30
 MANIFEST = "image: debian/trixie\nsources:\n{sources}tasks:\n- build: make\n"
@@ -176,6 +177,7 @@ def test_a_name_may_be_anything(repository, name):
     write(path, "here\n")
 
     assert content(repository, os.fsdecode(name)) == "here\n"
+    assert problems_of([archive(repository)], NO_LIMIT) == []
 
 
 def test_the_same_tree_gives_the_same_bytes(repository, monkeypatch):
@@ -260,6 +262,14 @@ def test_a_second_working_tree_is_one(repository, tmp_path):
     assert worktree.find(tmp_path / "second").name == "hello"
 
 
+def test_a_hook_of_git_may_send_its_tree_or_another(with_submodule, repository, monkeypatch):
+    monkeypatch.setenv("GIT_DIR", str(with_submodule / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(with_submodule / ".git/index"))
+
+    assert "vendor/hello/lib/one.c" in members(with_submodule)
+    assert list(members(repository)) == ["lib/one.c", "main.c"]
+
+
 # What it is not
 
 
@@ -287,6 +297,13 @@ def test_a_machine_without_git_is_one_sentence(repository, monkeypatch):
 
     with pytest.raises(OperatorError, match="git is not installed"):
         worktree.find(repository)
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_one_sentence(repository, monkeypatch):
+    monkeypatch.setattr(worktree.os, "fstat", lambda _: os.lstat(repository))
+
+    with pytest.raises(BuildsError, match=r"one\.c: became shorter while it was read"):
+        archive(repository)
 
 
 def test_a_tree_that_is_too_large_names_its_largest_files(repository):
