@@ -9,6 +9,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -455,11 +456,16 @@ def test_the_account_is_shown(hut, stranger):
     assert "no such user" in hut("meta", "show", "nobody", fails=True).err
 
 
-def test_ssh_keys_are_created_listed_and_deleted(hut, tmp_path):
+@pytest.fixture
+def public(tmp_path) -> Path:
+    """A public key."""
     key = tmp_path / "key"
     generate = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "at home", "-f", str(key)]
     subprocess.run(generate, check=True)
-    public = key.with_suffix(".pub")
+    return key.with_suffix(".pub")
+
+
+def test_ssh_keys_are_created_listed_and_deleted(hut, public):
     created = hut("meta", "ssh-key", "create", public).err
     assert "Uploaded SSH public key " in created
     assert "(at home)" in created
@@ -514,6 +520,17 @@ def test_jobs_and_the_account_are_exported(hut, run, submit, live, tmp_path):
     assert (about["note"], about["tags"], about["visibility"]) == ("why", ["a"], "UNLISTED")
     profile = json.loads((hut.home / "out/meta.sr.ht/profile.json").read_text())
     assert profile["canonicalName"] == "~owner"
+
+
+def test_ssh_keys_that_were_exported_are_imported(hut, hut_of, live, stranger, public):
+    hut("meta", "ssh-key", "create", public)
+    meta = by_another_name(live.config.web.origin).removeprefix("http://")
+    hut("export", "out", meta)
+    hut("meta", "ssh-key", "delete", 1)
+    other = hut_of(stranger)
+    assert "Error" not in other("import", hut.home / "out").err
+    raw = other("meta", "ssh-key", "list", "--raw").out
+    assert raw.split()[:2] == public.read_text().split()[:2]
 
 
 # --- tokens ---------------------------------------------------------------------------------------
