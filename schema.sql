@@ -206,6 +206,8 @@ CREATE TABLE job (
     tree_id integer REFERENCES tree ON DELETE SET NULL,
     -- What its build host decided and found: see buildsrht.services.plans.
     plan jsonb NOT NULL DEFAULT '{}',
+    -- Who asked for a cancel: it goes with the event, once the build host has ended the job.
+    cancel_cause text,
 
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),

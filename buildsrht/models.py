@@ -352,6 +352,7 @@ class Job(Base):
     triggers: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     tree_id: Mapped[int | None] = mapped_column(ForeignKey("tree.id"))
     plan: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    cancel_cause: Mapped[str | None]
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(

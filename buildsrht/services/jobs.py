@@ -448,8 +448,8 @@ def cancel(backend: Backend, job_id: int, viewer: User) -> None:
 
 
 def try_cancel(session: Session, job_id: int, cause: str) -> bool:
-    """Cancel a waiting job at once, for this cause; ask for a running one. False when it is over
-    already.
+    """Cancel a waiting job at once; ask for a running one. `cause` is who did so. False when it is
+    over already.
 
     Three conditional updates, because the job may move on between any two of them, and can do so
     only in this order.
@@ -457,7 +457,7 @@ def try_cancel(session: Session, job_id: int, cause: str) -> bool:
     return (
         _cancel_waiting(session, job_id, JobStatus.PENDING, cause)
         or _cancel_waiting(session, job_id, JobStatus.QUEUED, cause)
-        or _request_cancel(session, job_id)
+        or _request_cancel(session, job_id, cause)
     )
 
 
@@ -469,11 +469,14 @@ def _cancel_waiting(session: Session, job_id: int, status: JobStatus, cause: str
     return True
 
 
-def _request_cancel(session: Session, job_id: int) -> bool:
+def _request_cancel(session: Session, job_id: int, cause: str) -> bool:
     requested = session.execute(
         update(Job)
         .where(Job.id == job_id, Job.status == JobStatus.RUNNING)
-        .values(cancel_requested=func.coalesce(Job.cancel_requested, func.now()))
+        .values(
+            cancel_requested=func.coalesce(Job.cancel_requested, func.now()),
+            cancel_cause=func.coalesce(Job.cancel_cause, cause),
+        )
         .returning(Job.id)
         .execution_options(synchronize_session=False)
     )

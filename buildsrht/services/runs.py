@@ -156,7 +156,8 @@ def finish(backend: Backend, run: Run, status: JobStatus, cause: str | None = No
             end_job(session, run.job_id, status, run.is_ours, not_cancelled, cause=cause)
             return status
         except Conflict:
-            end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours)
+            cause = session.scalar(select(Job.cancel_cause).where(Job.id == run.job_id))
+            end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours, cause=cause)
             return JobStatus.CANCELLED
 
 
@@ -181,7 +182,7 @@ def end_abandoned(session: Session, job: Job, cause: str) -> None:
     """End a job that nobody runs any more. A cancel that was accepted is kept, as in `finish`."""
     is_ours = Job.attempt == job.attempt
     if job.cancel_requested:
-        end_job(session, job.id, JobStatus.CANCELLED, is_ours)
+        end_job(session, job.id, JobStatus.CANCELLED, is_ours, cause=job.cancel_cause)
     else:
         end_job(session, job.id, JobStatus.FAILED, is_ours, cause=cause)
 

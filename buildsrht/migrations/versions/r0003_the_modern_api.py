@@ -115,7 +115,8 @@ CREATE INDEX tree_owner ON tree (owner_id);
 CREATE INDEX tree_expiry ON tree (expires) WHERE deleted IS NULL;
 ALTER TABLE job
     ADD COLUMN tree_id integer REFERENCES tree ON DELETE SET NULL,
-    ADD COLUMN plan jsonb NOT NULL DEFAULT '{}';
+    ADD COLUMN plan jsonb NOT NULL DEFAULT '{}',
+    ADD COLUMN cancel_cause text;
 CREATE INDEX job_tree ON job (tree_id) WHERE tree_id IS NOT NULL;
 
 ALTER TABLE token ADD COLUMN grant_id integer REFERENCES oauth_grant ON DELETE CASCADE;

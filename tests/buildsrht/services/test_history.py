@@ -122,7 +122,18 @@ def test_a_lost_build_host_is_the_cause_but_of_no_cancel(make_job, backend, owne
         session.execute(update(Job).values(lease_expires=past))
     runs.expire_leases(backend)
     assert transitions(lost)[-1][2:5] == (F, 1, f"The build host {RUNNER} was lost.")
-    assert transitions(cancelled)[-1][2:5] == (C, 1, None)
+    assert transitions(cancelled)[-1][2:5] == (C, 1, "~owner cancelled it.")
+
+
+def test_whoever_was_the_first_to_cancel_a_job_that_runs_is_the_cause(
+    make_job, backend, owner, admin, transitions
+):
+    job = make_job()
+    run = runs.claim(backend, job.id, RUNNER)
+    for viewer in (admin, owner):
+        jobs.cancel(backend, job.id, viewer)
+    assert runs.finish(backend, run, F, "task build: exit status 1") == C
+    assert transitions(job)[-1][2:5] == (C, 1, "~admin cancelled it.")
 
 
 def test_what_is_older_than_events_is_told_from_the_times_of_its_row(
