@@ -10,5 +10,6 @@ and return rows. There are no rules and no queries here, and nothing of HTTP.
     errors      errors as the response has them
     scalars     times, cursors, uploads
     pages       lists, a page at a time
+    problems    all that is wrong with arguments at once; texts, what no text may have
     schema      the resolvers of all subjects, put together
 """

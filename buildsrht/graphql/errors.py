@@ -7,6 +7,7 @@ mistakes are logged with their traceback, and the client learns no more than tha
 
 import logging
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from graphql import GraphQLError
@@ -27,6 +28,7 @@ from buildsrht.graphql.context import SECONDS, LimitExceeded
 
 log = logging.getLogger(__name__)
 
+MOST = 100
 # What the text of the request is, before anything of it was done.
 BAD_QUERY = "BAD_QUERY"
 BAD_INPUT = "BAD_INPUT"
@@ -40,7 +42,8 @@ CODES: dict[type[BuildsError], str] = {
 
 
 def show_errors(errors: Iterable[GraphQLError]) -> list[dict[str, Any]]:
-    return [shown for error in errors for shown in _show(error)]
+    """The first of them: a list of a hundred thousand tags may be wrong as often."""
+    return list(islice((shown for error in errors for shown in _show(error)), MOST))
 
 
 def _show(error: GraphQLError) -> Iterator[dict[str, Any]]:

@@ -7,6 +7,7 @@ from ariadne import EnumType, InterfaceType, MutationType, ObjectType, QueryType
 
 from buildsrht.errors import BadInput, FieldError
 from buildsrht.graphql.context import Context
+from buildsrht.graphql.problems import Problems
 from buildsrht.models import Job, JobGroup
 from buildsrht.services import groups as group_service
 from buildsrht.services.jobs import check_note
@@ -68,33 +69,47 @@ def create_group(
     note: str | None = None,
 ) -> JobGroup:
     context: Context = info.context
-    created = group_service.create_group(
-        context.backend,
-        context.viewer,
-        jobIds,
-        check_note(note) if note else None,
-        group_service.check_triggers(_as_written(triggers or [])),
-        execute is not False,
-    )
+    problems = Problems()
+    written = problems.checked(triggers, _check_triggers)
+    note = problems.checked(note, check_note)
+    problems.insist()
+    try:
+        created = group_service.create_group(
+            context.backend,
+            context.viewer,
+            jobIds,
+            note or None,
+            written or [],
+            execute is not False,
+        )
+    except BadInput as bad:
+        # The only one that is left for the service to find fault with.
+        raise BadInput(FieldError("jobIds", reason) for _, reason in bad.errors) from None
     return context.session.get_one(JobGroup, created.id)
 
 
-def _as_written(triggers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _check_triggers(given: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Triggers as a manifest has them. Raises BadInput for each that lacks what its type needs."""
-    problems = []
-    written = []
-    for index, given in enumerate(triggers):
-        kind, names = given["type"], EMAIL if given["type"] == "email" else WEBHOOK
-        details = given.get(kind)
-        if details is None:
-            reason = f"[{index}] is of type {kind.upper()} and needs `{kind}`"
-            problems.append(FieldError("triggers", reason))
-            continue
-        said = {name: details[key] for key, name in names.items() if details.get(key) is not None}
-        written.append({"action": kind, "condition": given["condition"], **said})
-    if problems:
-        raise BadInput(problems)
+    bare = [
+        FieldError(
+            "triggers", f"[{index}] is of type {each['type'].upper()} and needs `{each['type']}`"
+        )
+        for index, each in enumerate(given)
+        if each.get(each["type"]) is None
+    ]
+    if bare:
+        raise BadInput(bare)
+    written: list[dict[str, Any]] = group_service.check_triggers([_as_written(t) for t in given])
     return written
+
+
+def _as_written(given: dict[str, Any]) -> dict[str, Any]:
+    kind = given["type"]
+    names = EMAIL if kind == "email" else WEBHOOK
+    details = {
+        name: given[kind][key] for key, name in names.items() if given[kind].get(key) is not None
+    }
+    return {"action": kind, "condition": given["condition"], **details}
 
 
 @mutation.field("startGroup")

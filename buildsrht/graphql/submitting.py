@@ -1,14 +1,15 @@
 """Submitting a job: arguments become a submission, with all of their problems at once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from ariadne import MutationType
 
-from buildsrht.errors import BadInput, FieldError
+from buildsrht.errors import FieldError
 from buildsrht.graphql.access import GrantMissing
 from buildsrht.graphql.context import Context
+from buildsrht.graphql.problems import Problems
 from buildsrht.graphql.scalars import Upload
 from buildsrht.models import Job, Visibility
 from buildsrht.services import jobs as job_service
@@ -16,33 +17,22 @@ from buildsrht.services import trees
 from buildsrht.services.jobs import BuildPlan, Submission
 from buildsrht.services.scopes import may_use_secrets
 
-T = TypeVar("T")
-
 mutation = MutationType()
 
 
 @mutation.field("submit")
 def submit(_: Any, info: Any, **arguments: Any) -> Job:
     context: Context = info.context
-    problems: list[FieldError] = []
-
-    def checked(name: str, check: Callable[[Any], T]) -> T | None:
-        """An argument as `check` returns it; None if it is absent, null or wrong."""
-        value = arguments.get(name)
-        try:
-            return None if value is None else check(value)
-        except BadInput as bad:
-            problems.extend(bad.errors)
-            return None
-
-    plan = checked(
-        "manifest", lambda text: job_service.read_manifest(context.backend.catalogue, text)
+    problems = Problems()
+    plan = problems.checked(
+        arguments["manifest"],
+        lambda text: job_service.read_manifest(context.backend.catalogue, text),
     )
-    tags = checked("tags", _check_tags)
-    note = checked("note", job_service.check_note)
-    problems += _problems_of_tree(arguments)
-    if problems or plan is None:
-        raise BadInput(problems)
+    tags = problems.checked(arguments.get("tags"), _check_tags)
+    note = problems.checked(arguments.get("note"), job_service.check_note)
+    problems.note(_problems_of_tree(arguments))
+    problems.insist()
+    assert plan, "what is wrong with a manifest was raised"
     with _kept_tree(context, arguments.get("tree"), arguments.get("treeDirectory")) as tree_id:
         submission = Submission(
             plan=plan,

@@ -256,3 +256,11 @@ def test_what_is_fetched_for_many_rows_is_fetched_in_parts(monkeypatch, find, ma
 
 def test_the_limits_are_those_that_clients_of_the_original_know():
     assert (limits.COMPLEXITY, context.SECONDS, limits.PAGE) == (200, 3, 25)
+
+
+def test_an_answer_has_a_hundred_errors_at_most(ask):
+    response = ask(
+        'mutation ($tags: [String!]) { submit(manifest: "", tags: $tags) { id } }',
+        tags=["\0"] * 1000,
+    )
+    assert len(response["errors"]) == 100
