@@ -26,6 +26,7 @@ API = ROOT / "docs/api.md"
 CLIENTS = ROOT / "docs/clients.md"
 GRAPHQL = ROOT / "docs/graphql.md"
 MANIFEST = ROOT / "docs/manifest.md"
+OAUTH = ROOT / "docs/oauth.md"
 OPERATING = ROOT / "docs/operating.md"
 SECURITY = ROOT / "docs/security.md"
 PAGES = (ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md")))
@@ -172,7 +173,7 @@ def matches(came: object, shown: object) -> bool:
     return came == shown
 
 
-@pytest.mark.parametrize("page", [API, CLIENTS, GRAPHQL], ids=lambda path: path.name)
+@pytest.mark.parametrize("page", [API, CLIENTS, GRAPHQL, OAUTH], ids=lambda path: path.name)
 def test_every_example_of_a_reference_does_what_the_page_shows(live, run_commands, page):
     page = blocks(page)
     for block, shown in zip(page, [*page[1:], None], strict=True):

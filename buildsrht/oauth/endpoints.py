@@ -3,13 +3,14 @@
 from typing import Any
 
 from authlib.consts import default_json_headers
-from authlib.oauth2.rfc6749 import InvalidRequestError, OAuth2Request
+from authlib.oauth2.rfc6749 import InvalidClientError, InvalidRequestError, OAuth2Request
 from authlib.oauth2.rfc7009 import RevocationEndpoint
 from authlib.oauth2.rfc7662 import IntrospectionEndpoint
 from authlib.oauth2.rfc8628 import DeviceAuthorizationEndpoint
 
 from buildsrht import urls
 from buildsrht.backend import Backend
+from buildsrht.errors import NotFound
 from buildsrht.oauth.programs import WITH_SECRET, Client, IssuedToken
 from buildsrht.services import devices, grants
 
@@ -30,7 +31,10 @@ class DeviceAuthorization(DeviceAuthorizationEndpoint):
     def create_endpoint_response(self, request: OAuth2Request) -> Answer:
         client = self.authenticate_client(request)
         scopes = self.server.read_scopes(request.payload.scope)
-        begun = devices.begin(self.server.backend, client.program, scopes)
+        try:
+            begun = devices.begin(self.server.backend, client.program, scopes)
+        except NotFound as error:
+            raise InvalidClientError(str(error)) from error
         page = urls.device_page(self.server.issuer)
         said = {
             "device_code": begun.device_code,

@@ -88,6 +88,13 @@ def find_program(session: Session, client_id: str) -> Program | None:
     return program_of(client) if client else None
 
 
+def lock_client(session: Session, row_id: int) -> None:
+    """Until the end of the transaction nobody deletes it. Raises NotFound if somebody has."""
+    found = select(OAuthClient.id).where(OAuthClient.id == row_id)
+    if session.scalar(found.with_for_update(read=True, key_share=True)) is None:
+        raise NotFound("this program is no longer registered")
+
+
 def list_clients(session: Session, owner: User) -> Sequence[OAuthClient]:
     return session.scalars(
         select(OAuthClient).where(OAuthClient.owner_id == owner.id).order_by(OAuthClient.id.desc())

@@ -17,7 +17,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import NotFound
 from buildsrht.models import DeviceCode, User
 from buildsrht.services.attempts import Limit
-from buildsrht.services.clients import Program, program_of
+from buildsrht.services.clients import Program, lock_client, program_of
 from buildsrht.services.grants import give
 from buildsrht.services.opaque import digest_of, new_text
 
@@ -48,6 +48,8 @@ def begin(backend: Backend, program: Program, scopes: Iterable[str]) -> Begun:
     text = new_text(DEVICE_PREFIX)
     user_code = "".join(secrets.choice(ALPHABET) for _ in range(2 * HALF))
     with backend.transaction() as session:
+        if program.row_id is not None:
+            lock_client(session, program.row_id)
         session.add(
             DeviceCode(
                 hash=digest_of(text),

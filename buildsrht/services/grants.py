@@ -26,8 +26,9 @@ from buildsrht.models import (
     RefreshToken,
     Token,
     User,
+    Webhook,
 )
-from buildsrht.services.clients import Program, program_of
+from buildsrht.services.clients import Program, lock_client, program_of
 from buildsrht.services.opaque import digest_of, new_text
 from buildsrht.services.scopes import is_within
 from buildsrht.services.tokens import PREFIX
@@ -59,6 +60,9 @@ class Issued:
 
 
 def give(session: Session, user: User, program: Program, scopes: Iterable[str]) -> OAuthGrant:
+    """The user has allowed the program these scopes. Raises NotFound if it was deleted since."""
+    if program.row_id is not None:
+        lock_client(session, program.row_id)
     grant = OAuthGrant(user_id=user.id, client_id=program.row_id, scopes=list(scopes))
     session.add(grant)
     session.flush()
@@ -123,7 +127,9 @@ def issue(backend: Backend, once: Once, scopes: Iterable[str] = ()) -> Issued:
     """
     seconds = backend.config.oauth.access_lifetime
     with backend.transaction() as session:
-        grant = session.get_one(OAuthGrant, once.grant_id)
+        grant = session.get(OAuthGrant, once.grant_id)
+        if grant is None:
+            raise Conflict("the grant is gone")
         wanted = tuple(scopes) or tuple(grant.scopes)
         if not is_within(wanted, grant.scopes):
             raise Forbidden("these scopes are more than what was granted")
@@ -254,11 +260,30 @@ def give_back(backend: Backend, issued: Token | RefreshToken) -> None:
 
 
 def _revoke(session: Session, grant_id: int | None) -> None:
-    """Every look for a token of the grant sees this."""
+    """Every look for a token of the grant sees this. Nor is the program told anything more."""
     session.execute(
         update(OAuthGrant)
         .where(OAuthGrant.id == grant_id, OAuthGrant.revoked.is_(None))
         .values(revoked=func.now())
+        .execution_options(synchronize_session=False)
+    )
+    _drop_webhooks(session)
+
+
+def _drop_webhooks(session: Session) -> None:
+    """Those of programs that the user lets act for them no longer, in any grant."""
+    lives = (
+        select(OAuthGrant.id)
+        .where(
+            OAuthGrant.user_id == Webhook.owner_id,
+            OAuthGrant.client_id == Webhook.client_id,
+            OAuthGrant.revoked.is_(None),
+        )
+        .exists()
+    )
+    session.execute(
+        delete(Webhook)
+        .where(Webhook.client_id.is_not(None), ~lives)
         .execution_options(synchronize_session=False)
     )
 
@@ -277,3 +302,4 @@ def remove_old_grants(backend: Backend) -> None:
             for kind in (AuthorizationCode, DeviceCode, RefreshToken, Token)
         ]
         session.execute(delete(OAuthGrant).where(*nothing_is_left))
+        _drop_webhooks(session)

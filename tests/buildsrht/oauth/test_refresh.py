@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import func, select, update
 
-from buildsrht.models import OAuthGrant, RefreshToken, Token
-from buildsrht.services import grants
+from buildsrht.errors import Conflict, NotFound
+from buildsrht.models import OAuthGrant, RefreshToken, Token, Webhook
+from buildsrht.services import clients, devices, grants
 from tests.buildsrht.oauth.asking import error_of
 
 
@@ -61,7 +62,7 @@ def test_two_that_were_both_found_good_race_and_the_grant_is_revoked(backend, to
     mine, theirs = (grants.find_refresh_token(backend, text) for _ in range(2))
     grants.issue(backend, mine)
 
-    with pytest.raises(grants.Conflict):
+    with pytest.raises(Conflict):
         grants.issue(backend, theirs)
 
     with backend.transaction() as session:
@@ -188,3 +189,70 @@ def test_a_token_that_somebody_made_by_hand_is_not_forgotten(backend, token, own
     grants.remove_old_grants(backend)
 
     assert row_counts()["token"] == 1
+
+
+# --- what goes with a grant -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def make_webhook(backend, owner):
+    def make(client):
+        with backend.transaction() as session:
+            session.add(
+                Webhook(
+                    owner_id=owner.id,
+                    client_id=client and client.id,
+                    scopes=["JOBS:RO"],
+                    events=["JOB_CREATED"],
+                    url="https://app.example.org/told",
+                    query="{ version { major } }",
+                )
+            )
+
+    return make
+
+
+def test_a_program_is_told_nothing_more_when_all_that_it_had_is_taken_back(
+    backend, owner, register, program, tokens_of, make_webhook, row_counts
+):
+    other, _ = register(name="Other")
+    for client in (program, other):
+        tokens_of(client)
+        make_webhook(client)
+    tokens_of(program)
+    make_webhook(None)
+
+    with backend.transaction() as session:
+        of_program = [
+            grant.id
+            for grant in grants.list_grants(session, owner)
+            if grant.client_id == program.id
+        ]
+    left = []
+    for grant_id in of_program:
+        grants.revoke_own_grant(backend, owner, grant_id)
+        left.append(row_counts()["webhook"])
+
+    assert left == [3, 2]
+
+
+# --- a program that goes away on the way ----------------------------------------------------------
+
+
+def test_a_program_that_was_deleted_meanwhile_gets_nothing(
+    backend, owner, stranger, ask, client, program, tokens_of, row_counts
+):
+    """The narrowest of moments, each."""
+    known = clients.program_of(program)
+    text = tokens_of(program)["refresh_token"]
+    found = grants.find_refresh_token(backend, text)
+    clients.delete_client(backend, stranger, program.id)
+
+    with pytest.raises(NotFound):
+        grants.authorize(backend, owner, known, ["jobs:read"], "", "")
+    with pytest.raises(NotFound):
+        devices.begin(backend, known, ["jobs:read"])
+    with pytest.raises(Conflict):
+        grants.issue(backend, found)
+
+    assert row_counts()["oauth_grant"] == 0
