@@ -13,7 +13,6 @@ from typing import Protocol
 
 from sqlalchemy import BigInteger, Integer, Interval, any_, bindparam, func, insert, literal, select
 from sqlalchemy.orm import Session
-from sqlalchemy.sql import ColumnElement
 
 from buildsrht import outbox
 from buildsrht.models import (
@@ -22,7 +21,6 @@ from buildsrht.models import (
     EventKind,
     JobEvent,
     JobStatus,
-    OAuthGrant,
     TaskStatus,
     Webhook,
 )
@@ -49,16 +47,6 @@ class JobNow(Protocol):
 def webhook_event(kind: EventKind) -> str:
     """What webhooks call an event of this kind."""
     return JOB_CREATED if kind == EventKind.CREATED else JOB_UPDATED
-
-
-def _is_served() -> ColumnElement[bool]:
-    """True of a webhook's row unless a program has made it that may no longer act for its owner."""
-    grants = select(OAuthGrant.id).where(
-        OAuthGrant.client_id == Webhook.client_id,
-        OAuthGrant.user_id == Webhook.owner_id,
-        OAuthGrant.revoked.is_(None),
-    )
-    return Webhook.client_id.is_(None) | grants.exists()
 
 
 _IS_FOR_IT = (Webhook.owner_id == bindparam("owner_id")) & (
@@ -93,7 +81,7 @@ INSERT_DELIVERIES = (
             Webhook.id,
             bindparam("event_id", type_=BigInteger),
         )
-        .where(_IS_FOR_IT, _is_served())
+        .where(_IS_FOR_IT)
         # One that is being deleted is owed nothing, and holds up nobody's job.
         .with_for_update(of=Webhook, read=True, key_share=True, skip_locked=True),
     )

@@ -3,8 +3,8 @@
 What is posted is what a query finds, and queries are nothing that services know: whoever makes a
 webhook brings along what checks its query, and the courier asks it. buildsrht.events writes down
 what webhooks are owed. A webhook is its owner's, whatever becomes of the token that it was made
-with. One that a program has made is shown to that program and to the owner, and it is served while
-the owner lets the program act for them, within what they let it do now.
+with. One that a program has made is shown to that program and to the owner, sees what the owner
+lets the program see now, and goes with the last that the program was granted (services.grants).
 """
 
 from collections.abc import Callable, Sequence

@@ -331,7 +331,7 @@ def test_one_that_is_deleted_while_its_query_is_asked_tells_nothing(
     assert (deliveries(), receiver.requests) == ([], [])
 
 
-def test_what_a_program_was_owed_is_not_told_when_it_may_act_for_nobody(
+def test_a_program_that_lost_all_grants_in_the_meantime_is_told_nothing(
     subscribe, receiver, make_job, courier, backend, owner, stranger
 ):
     client = OAuthClient(owner_id=stranger.id, name="Board", redirect_uris=["https://a.example/"])

@@ -259,18 +259,7 @@ def test_one_that_is_being_deleted_holds_up_no_job(create, make_job, owed, backe
     assert [row.webhook_id for row in owed()] == [kept.id]
 
 
-def test_a_program_is_told_while_it_may_act_for_the_owner(
-    create, owner, program, revoke, make_job, owed
-):
-    client_id = program("JOBS:RO")
-    create(Bearer(owner, client_id=client_id))
-    make_job()
-    revoke(client_id)
-    make_job()
-    assert [row.job_id for row in owed()] == [1]
-
-
-def test_what_a_program_was_owed_before_shows_it_nothing_after(
+def test_one_that_was_made_while_its_program_lost_all_grants_sees_nothing(
     create, owner, program, revoke, make_job, occasions
 ):
     client_id = program("JOBS:RO")
