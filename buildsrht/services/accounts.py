@@ -6,10 +6,11 @@ at all; its tokens and keys work all the same.
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -73,7 +74,7 @@ def list_users(session: Session) -> Sequence[User]:
     return session.scalars(select(User).order_by(User.name)).all()
 
 
-def set_password(backend: Backend, name: str, password: str) -> None:
+def set_password(backend: Backend, name: str, password: str) -> User:
     """From now on this opens the account. Whoever is signed in to it is no longer."""
     if len(password) not in PASSWORD_CHARACTERS:
         least, most = PASSWORD_CHARACTERS[0], PASSWORD_CHARACTERS[-1]
@@ -81,10 +82,11 @@ def set_password(backend: Backend, name: str, password: str) -> None:
     hashed = HASHER.hash(password)
     with backend.transaction() as session:
         user = require_user(session, name)
-        session.execute(
-            update(User).where(User.id == user.id).values(password=hashed, updated=func.now())
-        )
+        user.password, user.updated = hashed, datetime.now(UTC)
+        # Now, and not at the end: who signs in by the old one at this moment waits for this.
+        session.flush()
         sign_ins.end_all(session, user)
+        return user
 
 
 def find_by_password(backend: Backend, name: str, password: str) -> User | None:

@@ -1,10 +1,12 @@
 """What is known of the person who is signed in, and how they get in."""
 
-from flask import Blueprint, render_template
+from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api.context import current_backend
-from buildsrht.services import identities
+from buildsrht.errors import BadInput, FieldError
+from buildsrht.models import User
+from buildsrht.services import accounts, attempts, identities
 from buildsrht.web import browser
 from buildsrht.web.provider import provider_name
 
@@ -13,13 +15,35 @@ routes = Blueprint("account", __name__)
 
 @routes.get("/account")
 def show() -> ResponseReturnValue:
+    return _page(browser.insist_on_user())
+
+
+@routes.post("/account/password")
+def change_password() -> ResponseReturnValue:
+    """Whoever finds a browser signed in has not found the account: the old one is needed."""
     user = browser.insist_on_user()
-    with current_backend().transaction() as session:
-        known_as = identities.list_identities(session, user)
-    return render_template("account.html", known_as=known_as, provider=provider_name())
+    backend, form = current_backend(), request.form
+    attempts.count(backend, accounts.BY_NAME, user.name)
+    if accounts.find_by_password(backend, user.name, form.get("password", "")) is None:
+        return _page(user, (FieldError("password", "is not the one that you have"),)), 403
+    if form.get("new") != form.get("again"):
+        return _page(user, (FieldError("new password", "is not twice the same"),)), 400
+    try:
+        browser.begin(accounts.set_password(backend, user.name, form.get("new", "")))
+    except BadInput as bad:
+        return _page(user, bad.errors), 400
+    browser.go("/account")
 
 
 @routes.post("/account/identities/<int:identity_id>/remove")
 def disconnect(identity_id: int) -> ResponseReturnValue:
     identities.unbind(current_backend(), browser.insist_on_user(), identity_id)
     browser.go("/account")
+
+
+def _page(user: User, problems: tuple[FieldError, ...] = ()) -> str:
+    with current_backend().transaction() as session:
+        known_as = identities.list_identities(session, user)
+    return render_template(
+        "account.html", known_as=known_as, provider=provider_name(), problems=problems
+    )

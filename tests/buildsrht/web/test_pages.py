@@ -7,7 +7,13 @@ import pytest
 from buildsrht.services import grants, tokens
 from buildsrht.services.clients import COMMAND_LINE
 
-PAGES = ("/oauth2/personal-token", "/oauth2/grants", "/oauth2/clients", "/oauth2/device")
+PAGES = (
+    "/oauth2/personal-token",
+    "/oauth2/grants",
+    "/oauth2/clients",
+    "/oauth2/device",
+    "/account",
+)
 
 
 @pytest.fixture
