@@ -24,6 +24,8 @@ from buildsrht.services.scopes import granted
 T = TypeVar("T")
 
 SECONDS = 3
+# After which no other mutation of the same request begins.
+CHANGING_SECONDS = 30
 # Of all texts in one response: of logs, of manifests, of notes.
 CHARACTERS = 8 * 1024 * 1024
 # Rows for which something is fetched at once. Between two fetches the deadline is looked at.
@@ -59,7 +61,8 @@ class Context:
         self._session: Session | None = None
         self._found: dict[Hashable, dict[Any, Any]] = {}
         self._characters = CHARACTERS
-        self._deadline = time.monotonic() + SECONDS
+        self._began = time.monotonic()
+        self._deadline = self._began + SECONDS
 
     @property
     def viewer(self) -> User:
@@ -122,6 +125,10 @@ class Context:
     def changing(self) -> Iterator[None]:
         """For a mutation: what was read before is forgotten. It takes the time that it takes, and
         reading its result is given as much as any query."""
+        if time.monotonic() > self._began + CHANGING_SECONDS:
+            raise LimitExceeded(
+                f"this was not done: those before it took more than {CHANGING_SECONDS} seconds"
+            )
         self.close()
         self._deadline = math.inf
         try:

@@ -123,11 +123,11 @@ def _response(result: ExecutionResult) -> dict[str, Any]:
 
 def _before_each_field(resolve: Any, source: Any, info: Any, **arguments: Any) -> Any:
     context: Context = info.context
-    context.check_deadline()
     texts.check(arguments)
     if info.parent_type is SCHEMA.mutation_type:
         with context.changing():
             return resolve(source, info, **arguments)
+    context.check_deadline()
     try:
         found = resolve(source, info, **arguments)
     except SQLAlchemyError:

@@ -224,6 +224,26 @@ def test_a_mutation_takes_the_time_that_it_takes(monkeypatch, clock, find, make_
     assert found["cancel"]["status"] == "CANCELLED"
 
 
+def test_mutations_that_took_long_are_the_last_of_their_request(
+    monkeypatch, clock, ask, fetch, make_job
+):
+    real = jobs.cancel
+
+    def slow(*arguments):
+        real(*arguments)
+        clock[0] += context.CHANGING_SECONDS + 1
+
+    make_job("pending")
+    make_job("pending")
+    monkeypatch.setattr("buildsrht.graphql.jobs.job_service.cancel", slow)
+
+    response = ask("mutation { a: cancel(jobId: 1) { status } b: cancel(jobId: 2) { status } }")
+
+    assert response["data"] == {"a": {"status": "CANCELLED"}, "b": None}
+    assert [error["extensions"]["code"] for error in response["errors"]] == ["LIMIT"]
+    assert fetch(2).status == "pending"
+
+
 def test_one_answer_has_so_many_characters(monkeypatch, ask, make_job, write_log):
     job = make_job("running")
     write_log(job, "build", b"x" * 600, seal=True)
