@@ -12,7 +12,7 @@ import os
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import BinaryIO, cast
 
 from buildsrht.errors import BuildsError, OperatorError
 
+ORIGIN = "remote.origin.url"
 GITLINK = b"160000"
 LARGEST_NAMED = 3
 # What git tells its hooks about one repository, while we look at a directory, and at submodules.
@@ -44,18 +45,22 @@ def find(directory: Path) -> WorkingTree:
     """The working tree that a directory is in."""
     lines = _git(directory, "rev-parse", "--show-toplevel", "--git-common-dir").splitlines()
     root, repository = Path(os.fsdecode(lines[0])), Path(os.fsdecode(lines[1]))
-    remotes = tuple(
-        line.partition(b" ")[2].decode(errors="replace")
-        for line in _git(
-            directory, "config", "--get-regexp", r"^remote\..*\.url$", may_fail=True
-        ).splitlines()
-    )
-    return WorkingTree(root, remotes, _name(root, directory / repository, remotes))
+    remotes = _remotes(directory)
+    name = _name(root, directory / repository, remotes)
+    return WorkingTree(root, tuple(remotes.values()), name)
 
 
-def _name(root: Path, repository: Path, remotes: tuple[str, ...]) -> str:
+def _remotes(directory: Path) -> dict[str, str]:
+    """Their addresses, by the names of the settings."""
+    pattern = r"^remote\..*\.url$"
+    settings = _git(directory, "config", "--get-regexp", pattern, may_fail=True)
+    pairs = (line.partition(" ") for line in settings.decode(errors="replace").splitlines())
+    return {name: address for name, _, address in pairs}
+
+
+def _name(root: Path, repository: Path, remotes: Mapping[str, str]) -> str:
     if remotes:
-        return _basename(remotes[0])
+        return _basename(remotes.get(ORIGIN) or next(iter(remotes.values())))
     # One of several working trees may be called anything.
     repository = repository.resolve()
     return repository.parent.name if repository.name == ".git" else root.name

@@ -338,6 +338,13 @@ def test_its_name_is_that_of_its_remote(repository, remote):
     assert worktree.find(repository).name == "renamed"
 
 
+def test_of_several_remotes_the_one_that_it_was_cloned_from_names_it(repository):
+    git(repository, "remote", "add", "fork", "https://example.org/bob/fork")
+    git(repository, "remote", "add", "origin", "https://example.org/ada/project")
+
+    assert worktree.find(repository).name == "project"
+
+
 def test_it_goes_where_the_manifest_clones_what_is_called_like_it(repository):
     assert named(repository, "https://example.org/x", "src::https://example.org/hello.git") == "src"
 
