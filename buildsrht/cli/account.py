@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from buildsrht.cli.connection import connect
-from buildsrht.cli.options import given, json_option, print_json, print_rows, read_text
+from buildsrht.cli.options import given, json_option, print_json, print_rows, read_bytes, read_text
 from buildsrht.client import Refused
 
 KINDS = {"ssh-key": "SSH_KEY", "pgp-key": "PGP_KEY", "file": "FILE"}
@@ -97,7 +97,7 @@ def create_secret(
 ) -> None:
     """Keep what is in FILE, or comes on standard input, and print its UUID."""
     # More than any server takes, whatever is at the other end.
-    material = BytesIO(file.read(LARGEST_SECRET))
+    material = BytesIO(read_bytes(file, LARGEST_SECRET))
     secret = {"type": KINDS[kind], "name": name, "path": path, "mode": mode}
     variables = {"secret": {**given(secret), "upload": None}}
     with connect() as client:

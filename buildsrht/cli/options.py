@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import click
 
@@ -41,7 +41,7 @@ def split_tags(tags: str | None) -> list[str] | None:
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(json.dumps(value))
 
 
 def print_rows(rows: Iterable[Iterable[object]]) -> None:
@@ -64,10 +64,16 @@ def exit_status(endings: Iterable[str]) -> int:
     return min((STATUSES[ending] for ending in endings if ending != "success"), default=0)
 
 
-def read_text(file: Any) -> str:
-    """All of a file that was opened as bytes."""
+def read_bytes(file: BinaryIO, most: int = -1) -> bytes:
+    """What is in a file; whoever is to type it is told so."""
+    if file.isatty():
+        say("Reading what is typed here, until Ctrl-D.")
+    return file.read(most)
+
+
+def read_text(file: BinaryIO) -> str:
     try:
-        return str(file.read(), encoding="utf-8")
+        return read_bytes(file).decode()
     except UnicodeDecodeError as error:
         raise BuildsError(f"{file.name}: not UTF-8 at byte {error.start}") from error
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import click
 
+from buildsrht.cli.options import printable
 from buildsrht.client import Told
 
 
@@ -16,5 +17,5 @@ def bar(label: str, size: int, *, for_programs: bool = False) -> Iterator[Told]:
     if for_programs or not (size and sys.stderr.isatty()):
         yield lambda _: None
         return
-    with click.progressbar(length=size, label=label, file=sys.stderr) as shown:
+    with click.progressbar(length=size, label=printable(label), file=sys.stderr) as shown:
         yield shown.update

@@ -7,10 +7,12 @@ import pty
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import select
 
+from buildsrht.api import context
 from buildsrht.models import Tree, Visibility
 from buildsrht.services import trees
 from tests.buildsrht.cli.program import environment
@@ -151,6 +153,19 @@ def test_a_file_in_the_place_of_a_directory_is_refused(as_owner, repository):
     assert "Directory '.build.yml' is a file" in done.err
 
 
+def test_a_tree_that_the_server_would_not_take_is_not_sent(
+    as_owner, repository, app, backend, row_counts
+):
+    limits = replace(backend.config.limits, tree=100)
+    context.install(app, replace(backend, config=replace(backend.config, limits=limits)))
+
+    done = as_owner("submit", "--tree")
+
+    assert (done.status, done.out) == (1, "")
+    assert f"{repository}: is more than 100 bytes, compressed" in done.err
+    assert row_counts()["tree"] == 0
+
+
 def test_a_tree_that_the_server_refuses_is_one_sentence_and_no_job(
     as_owner, repository, row_counts
 ):
@@ -236,6 +251,15 @@ def test_programs_see_no_progress_though_they_run_on_a_terminal(
 
 def test_without_a_terminal_nothing_is_shown(as_owner, repository):
     assert as_owner("submit", "--tree").err == ""
+
+
+def test_who_is_to_type_a_manifest_is_told_so(as_owner_on_a_terminal, fetch):
+    manifest = b"image: debian/trixie\ntasks:\n- build: make\n"
+
+    shown, _ = as_owner_on_a_terminal("submit", "-", typed=manifest + b"\x04")
+
+    assert "Reading what is typed here, until Ctrl-D." in shown
+    assert fetch(1).manifest == manifest.decode()
 
 
 # Once more
