@@ -8,6 +8,7 @@ others wait for that.
 import fcntl
 import json
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -81,8 +82,9 @@ class Logins:
         with self._locked():
             login = self._require(url)  # somebody else may have renewed it
             if not login.is_fresh:
-                login = renew(login)
-                self._write({**self._read(), url: login})
+                with _uninterrupted():
+                    login = renew(login)
+                    self._write({**self._read(), url: login})
         return login
 
     def _require(self, url: str) -> Login:
@@ -121,6 +123,17 @@ class Logins:
         with open(self.path.with_suffix(".lock"), "w", opener=_for_us_alone) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C takes effect behind this block. In it, it would lose what the server has given in
+    exchange for what is worthless now."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _for_us_alone(path: str, flags: int) -> int:
