@@ -104,6 +104,10 @@ ROUTES = {
     ("GET", "/login/provider/callback"): Row("cookie", (404, 404, 404, 404, 404, 404)),
     ("POST", "/account/connect"): Row("cookie", (303, 404, 303, 303, 303, 404)),
     ("GET", "/account"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    # To be signed in is not to know the password.
+    ("POST", "/account/password"): Row(
+        "cookie", (303, 403, 303, 303, 303, 403), form={"password": "guessed"}
+    ),
     ("POST", "/account/identities/<int:identity_id>/remove"): Row(
         "cookie", (303, 404, 303, 303, 303, 303)
     ),
