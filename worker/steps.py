@@ -54,7 +54,10 @@ cd "$2"
 if [ -n "$3" ]; then
     hg update -- "$3"
 fi
-echo "At commit $(hg log --rev . --template '{node}')."
+commit=$(hg log --rev '. - null' --template '{node}')
+if [ -n "$commit" ]; then
+    echo "At commit $commit."
+fi
 """
 CLONE = {"git": CLONE_GIT, "hg": CLONE_HG}
 AT_COMMIT = re.compile(rb"At commit ([0-9a-f]{40,64})\.\n\Z")
@@ -139,7 +142,7 @@ def clone_sources(build: Build) -> None:
         if status != 0:
             raise JobFailed(f"source {source.directory}: {how_it_ended(status)}")
         if commit := AT_COMMIT.search(said.last):
-            commits[directory] = commit[1].decode()
+            commits[directory] = build.logbook.shown(commit[1].decode())
             _record_plan(build, commits=commits)
 
 

@@ -230,6 +230,20 @@ def test_what_each_source_was_is_on_record_and_in_the_log(
         assert f"At commit {commit}.\n" in outcome.setup_log
 
 
+def test_what_logs_hide_the_plan_hides(run_manifest, repository, local_submodules, fetch):
+    commit = git(repository, "rev-parse", "main").strip()
+
+    @contextmanager
+    def boot(wanted):
+        wanted.logbook.mask([commit.encode()])
+        with fake_boot(wanted) as machine:
+            yield machine
+
+    outcome = run_manifest(boot=boot, sources=[f"file://{repository}"])
+    assert commit not in outcome.setup_log
+    assert fetch(1).plan["commits"] == {"project": "***"}
+
+
 def test_a_repository_without_a_commit_is_cloned_and_has_none_on_record(
     run_manifest, tmp_path, fetch
 ):

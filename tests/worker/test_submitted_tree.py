@@ -1,4 +1,4 @@
-"""A working tree that was submitted with a job, in a real guest, and a source that is cloned."""
+"""A working tree that was submitted with a job, in a real guest, and sources that are cloned."""
 
 import io
 import tarfile
@@ -11,7 +11,7 @@ from buildsrht.models import JobStatus
 from buildsrht.services import trees
 from tests.worker.outcome import outcome_of
 from tests.worker.repositories import git, make_repository
-from worker import images, machines
+from worker import images, machines, steps
 from worker.run_job import perform
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
@@ -70,3 +70,31 @@ def test_a_tree_is_the_users_own_in_place_of_a_source_and_before_the_others(
         "layer": None,
         "commits": {"clone": commit},
     }
+
+
+# In a new directory: one without a commit, and one with two.
+MERCURIAL = """
+set -e
+mkdir mercurial; cd mercurial
+hg init empty; hg init full; cd full
+echo old >file; hg commit --addremove --user me --message first
+hg tag --user me v1
+"""
+
+
+def test_what_a_mercurial_source_was_is_said_last(real_machine):
+    guest = real_machine.guest
+
+    def run(*command):
+        said = []
+        assert guest.run(["bash", "-c", *command], said.append) == 0, said
+        return b"".join(said)
+
+    def clone(name, ref):
+        arguments = [f"file:///home/build/mercurial/{name}", f"{name}{ref}", ref]
+        return steps.AT_COMMIT.search(run(steps.CLONE_HG, "clone", *arguments))
+
+    run(MERCURIAL)
+    revisions = run("hg -R mercurial/full log --template '{node} '").split()
+    assert [clone("full", ref)[1] for ref in ("", "v1")] == revisions
+    assert clone("empty", "") is None
