@@ -24,6 +24,7 @@ from buildsrht.cli import (
     keys,
     login,
     operate,
+    resubmit,
     secrets,
     ssh_keys,
     submit,
@@ -44,7 +45,7 @@ def commands() -> None:
     """
 
 
-commands.add_part("Use a server", (submit, jobs, login, account, ask, completion))
+commands.add_part("Use a server", (submit, resubmit, jobs, login, account, ask, completion))
 commands.add_part(
     "Operate a server", (operate, users, courier, keys, secrets, ssh_keys, hooks, deliveries)
 )
