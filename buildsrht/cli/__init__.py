@@ -31,6 +31,7 @@ from buildsrht.cli import (
     users,
 )
 from buildsrht.cli.grouped import GroupedCommands
+from buildsrht.cli.options import printable
 from buildsrht.errors import BuildsError
 
 INTERRUPTED = 130
@@ -74,5 +75,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def fail(sentence: str, status: int = 1) -> NoReturn:
-    click.echo(sentence, err=True)
+    click.echo(printable(sentence), err=True)
     sys.exit(status)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,20 @@ from typing import Any, BinaryIO
 import click
 
 from buildsrht.cli.connection import connect
-from buildsrht.cli.options import job_id_argument, json_option, print_json, read_text, say
+from buildsrht.cli.options import (
+    job_id_argument,
+    json_option,
+    print_json,
+    printable,
+    read_text,
+    say,
+)
 from buildsrht.cli.progress import bar
-from buildsrht.client import Incomplete
+from buildsrht.client import Incomplete, Refused
 
 LINT = "query ($manifest: String!) { lint(manifest: $manifest) { path line column reason } }"
+# What a server says becomes an argument: none may look like an option, which can run programs.
+ADDRESS_PART = re.compile(r"\w[\w.:-]*", re.ASCII)
 GATEWAY = "query { version { settings { sshUser sshHost sshPort } } }"
 
 
@@ -46,7 +56,7 @@ def _print(name: str, problem: dict[str, Any]) -> None:
     parts = [name, problem["line"], problem["column"]]
     place = ":".join(str(part) for part in parts if part is not None)
     path = f"{problem['path']}: " if problem["path"] else ""
-    click.echo(f"{place}: {path}{problem['reason']}")
+    click.echo(printable(f"{place}: {path}{problem['reason']}"))
 
 
 # --- graphql ----------------------------------------------------------------------------------
@@ -130,6 +140,9 @@ def ssh(verbose: bool, job_id: int, command: Sequence[str]) -> None:
     """
     with connect() as client:
         gateway = client.graphql(GATEWAY)["version"]["settings"]
+    for word in (gateway["sshUser"], gateway["sshHost"]):
+        if not ADDRESS_PART.fullmatch(word):
+            raise Refused(f"{client.url}: says to connect to {word!r}, which is no address")
     arguments = [
         "ssh",
         # A terminal changes what passes through it: not where a file or a pipe is meant.

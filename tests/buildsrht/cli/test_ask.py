@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from buildsrht.client import Client
 from tests.buildsrht.cli.program import environment, start
 
 GOOD = "image: debian/trixie\ntasks:\n- build: make\n"
@@ -208,6 +209,19 @@ def test_ssh_passes_a_command_on_with_its_options(ssh):
 
     assert arguments[-6:] == ["connect", "12", "ls", "-l", "--", "-v"]
     assert shown.startswith("ssh -p ")
+
+
+@pytest.mark.parametrize("word", ["-oProxyCommand=touch pwned", "a b", "", "a$(b)"])
+@pytest.mark.parametrize("field", ["sshUser", "sshHost"])
+def test_what_a_server_says_is_never_an_option_of_ssh(as_owner, monkeypatch, field, word):
+    settings = {"sshUser": "builds", "sshHost": "example.org", "sshPort": 22, field: word}
+    monkeypatch.setattr(Client, "graphql", lambda *_: {"version": {"settings": settings}})
+    monkeypatch.setattr(os, "execvp", lambda *_: pytest.fail("ssh was run"))
+
+    done = as_owner("ssh", 1)
+
+    assert done.status == 1
+    assert "which is no address" in done.err
 
 
 def test_ssh_asks_for_a_terminal_where_there_is_one(ssh):
