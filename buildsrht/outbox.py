@@ -1,4 +1,5 @@
-"""What is owed when a job or a group is over: the deliveries that its triggers ask for.
+"""What is owed when a job or a group is over: the deliveries that its triggers ask for. Those that
+users' webhooks are owed are written by buildsrht.events.
 
 A job's are written in the transaction that ends it, by the one place that moves jobs
 (buildsrht.status), and are sent to the queue when that has committed, by the one place that

@@ -5,7 +5,7 @@ that ends with it.
 
     pool         the processes that take errands from the queues
     delivery     one attempt at a delivery, from its claim to its record
-    payload      what a webhook says
+    payload      what the webhook of a trigger says; for a user's own see buildsrht.graphql.answers
     webhook      say it over HTTP, signed
     letter       what an email says
     mail         hand it to a mail server

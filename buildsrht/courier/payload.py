@@ -1,4 +1,4 @@
-"""What a webhook says of a job or a group: the JSON that receivers were promised.
+"""What the webhook of a trigger says of a job or a group: the JSON that receivers were promised.
 
 Keys may be added, never renamed or removed. It is the same for every attempt at a delivery, for
 nothing here changes after the end.

@@ -4,6 +4,7 @@ The schema comes first (schema.graphqls); resolvers are bound to its fields, cal
 and return rows. There are no rules and no queries here, and nothing of HTTP.
 
     execution   a request's text becomes a response, within limits
+    answers     what the queries of webhooks find, as it is sent
     limits      what a text may ask for, counted before anything is done
     access      the grants that fields need
     context     what resolvers find in `info.context`
