@@ -10,8 +10,8 @@ from contrib.reference.markdown import code, items, link, table
 
 PROGRAM = "buildsrht"
 INTRODUCTION = """\
-Every command, as its `--help` describes it. [operating.md](../operating.md) is about those that run
-a server."""
+Every command, as its `--help` describes it. [clients.md](../clients.md) is about those that talk to
+a server, [operating.md](../operating.md) about those that run one."""
 # Before a paragraph whose lines stay as they are.
 AS_IT_IS = "\b\n"
 

@@ -28,14 +28,13 @@ Everything that `POST /query` can be asked. [graphql.md](../graphql.md) says how
 - [Queries](#queries), [mutations](#mutations)
 - [Objects](#objects), [inputs](#inputs), [words](#words), [scalars](#scalars)
 
-**+** marks what builds.sr.ht does not have. A field that *needs* a grant is answered to tokens that
-have it; `RW` includes `RO`. `!` stands behind what is never null."""
+**+** marks what builds.sr.ht does not have, where introspection says "Beyond builds.sr.ht". A field
+that *needs* a grant is answered to tokens that have it; `RW` includes `RO`. `!` stands behind what
+is never null."""
 
 BEYOND = "Beyond builds.sr.ht"
 ROOTS = {"Query": "Queries", "Mutation": "Mutations"}
 BUILT_IN = ("Int", "Float", "String", "Boolean", "ID")
-
-Typed = FieldDefinitionNode | InputValueDefinitionNode
 
 
 def page(text: str) -> str:
