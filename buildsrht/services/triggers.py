@@ -3,9 +3,9 @@
 They are written by buildsrht.outbox and buildsrht.events. An attempt begins with a claim, which is
 a lease: nobody else takes the same delivery until it has ended, or until its courier has not been
 heard of for that long. What fails is tried again, at growing distances, until the delivery expires.
-All of that is in the database; the queue only says that there may be something to do. What it is, is
-decided by who has the least of it going: one user's receivers that never answer keep nobody else's
-waiting.
+All of that is in the database; the queue only says that there may be something to do. What it is,
+is decided by who has the least of it going: one user's receivers that never answer keep nobody
+else's waiting.
 """
 
 import enum
