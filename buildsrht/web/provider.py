@@ -49,19 +49,19 @@ def sign_in() -> ResponseReturnValue:
 @routes.post("/account/connect")
 def connect() -> ResponseReturnValue:
     """A page with a link, because a form of ours may not lead to another site."""
-    user = browser.insist_on_user()
-    address = _begin("/account", for_user=user.id)
+    browser.insist_on_user()
+    address = _begin("/account", connects=True)
     return render_template("connect.html", address=address, provider=provider_name())
 
 
-def _begin(return_to: str, for_user: int | None = None) -> str:
+def _begin(return_to: str, *, connects: bool = False) -> str:
     asked = _provider().ask()
     known = {
         "nonce": asked.nonce,
         "verifier": asked.verifier,
         "browser": browser.form_word(),
         "return_to": return_to,
-        "for_user": for_user,
+        "connects": connects,
     }
     identities.remember(current_backend(), asked.state, known)
     return asked.address
@@ -79,18 +79,13 @@ def callback() -> ResponseReturnValue:
     if not code:
         raise Forbidden("the provider has not let you in")
     person = provider.identify(code, known["nonce"], known["verifier"])
-    if known["for_user"] is not None:
-        _connect(provider.issuer, person, known["for_user"])
+    if known["connects"]:
+        # The same person as then: a browser has another word when somebody else is signed in.
+        user = browser.insist_on_user()
+        identities.bind(current_backend(), user, provider.issuer, person.subject)
     else:
         browser.begin(_user_of(provider.issuer, person))
     browser.go(known["return_to"])
-
-
-def _connect(issuer: str, person: Person, user_id: int) -> None:
-    user = browser.insist_on_user()
-    if user.id != user_id:
-        raise Forbidden("somebody else is signed in now")
-    identities.bind(current_backend(), user, issuer, person.subject)
 
 
 def _user_of(issuer: str, person: Person) -> User:

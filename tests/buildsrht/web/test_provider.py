@@ -153,6 +153,7 @@ def test_what_another_has_signed_opens_nothing(provider, browser):
     assert whose(browser) is None
 
 
+@pytest.mark.filterwarnings("ignore:JWS algorithm")
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
 def test_what_anybody_could_have_signed_opens_nothing(provider, browser, algorithm):
     provider.algorithm = algorithm
@@ -208,6 +209,13 @@ def test_an_answer_is_good_in_the_browser_in_which_it_was_asked_for(ours, answer
     assert victim.open(answer).status_code == 403
     assert whose(victim) is None
     assert row_counts()["user"] == 0
+
+
+def test_what_was_remembered_is_recalled_once(backend):
+    """Also in a browser in which nothing has changed since."""
+    identities.remember(backend, "state", {"nonce": "x"})
+
+    assert [identities.recall(backend, "state") for _ in range(2)] == [{"nonce": "x"}, None]
 
 
 @pytest.mark.parametrize("state", ["", "unknown", "\0", "ä"])
