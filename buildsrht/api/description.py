@@ -70,8 +70,8 @@ def describe(origin: str) -> dict[str, Any]:
                 CLIENT: {
                     "type": "http",
                     "scheme": "basic",
-                    "description": "The `client_id` of a program and its secret. A program without "
-                    "one sends its `client_id` in the form.",
+                    "description": "The `client_id` of a program and its secret, if it has one; "
+                    "both may be in the form instead.",
                 },
             },
         },
@@ -93,13 +93,13 @@ def _operation(
     refusals: Sequence[int] = (),
     refused: str = "Errors",
 ) -> Operation:
-    """One operation. With `anonymous` it needs no token, but takes one that has `scope`."""
+    """One operation. With `anonymous` it needs no token, but takes one that has `scope`; forms are
+    those of OAuth clients, which need no secret then."""
     statuses = {*refusals, *_refusals_of(scope), *_refusals_of_body(body or {})}
-    security = [{CLIENT: []}, {}] if FORM in (body or {}) else _security(scope, anonymous)
     operation = {
         "operationId": name,
         "summary": summary,
-        "security": security,
+        "security": _security(scope, anonymous, is_form=FORM in (body or {})),
         "parameters": list(parameters),
         "responses": {
             **{str(status): answer for status, answer in answers.items()},
@@ -123,12 +123,15 @@ def _refusals_of_body(body: Mapping[str, Schema]) -> tuple[int, ...]:
     return (413,) if body else ()
 
 
-def _security(scope: str | None, anonymous: bool) -> list[dict[str, list[str]]]:
-    """Each of these will do; an empty one is no token at all."""
-    if scope is None:
+def _security(scope: str | None, anonymous: bool, is_form: bool) -> list[dict[str, list[str]]]:
+    """Each of these will do; an empty one is no proof at all."""
+    if is_form:
+        proof: dict[str, list[str]] = {CLIENT: []}
+    elif scope is None:
         return [{}]
-    token = {TOKEN: [] if scope == ANY else [scope]}
-    return [{}, token] if anonymous else [token]
+    else:
+        proof = {TOKEN: [] if scope == ANY else [scope]}
+    return [{}, proof] if anonymous else [proof]
 
 
 def _content(types: Mapping[str, Schema]) -> dict[str, Any]:
@@ -200,13 +203,13 @@ FILE_HEADERS = (
 )
 
 
-def _form(*fields: str) -> dict[str, Schema]:
-    """A form of an OAuth client. What is not needed with every request is not in it."""
-    names = (*fields, "client_id", "client_secret")
+def _form(needed: str, *others: str) -> dict[str, Schema]:
+    """A form of an OAuth client."""
+    names = (needed, *others, "client_id", "client_secret")
     return {
         FORM: {
             "type": "object",
-            "required": list(fields),
+            "required": [needed],
             "properties": {name: {"type": "string"} for name in names},
         }
     }
@@ -412,7 +415,12 @@ PATHS: dict[str, dict[str, Operation]] = {
             "issueTokens",
             "Tokens for a code, for a device code or for a refresh token",
             {200: _answer("They are yours.", reference("Tokens")), **OAUTH_REFUSALS},
-            body=_form("grant_type"),
+            anonymous=True,
+            body=_form(
+                "grant_type",
+                *("code", "redirect_uri", "code_verifier"),
+                *("device_code", "refresh_token", "scope"),
+            ),
             refusals=[503],
         ),
     },
@@ -425,6 +433,7 @@ PATHS: dict[str, dict[str, Operation]] = {
                 **OAUTH_REFUSALS,
                 **TOO_MANY,
             },
+            anonymous=True,
             body=_form("scope"),
             refusals=[503],
         ),
@@ -443,6 +452,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             "revokeToken",
             "Give a token of this client's back",
             {200: _answer("It is worth nothing.", reference("Nothing")), **OAUTH_REFUSALS},
+            anonymous=True,
             body=_form("token"),
             refusals=[503],
         ),

@@ -55,7 +55,7 @@ def _operation(operation: dict[str, Any]) -> Iterator[str]:
     yield table(("parameter", "in", "type", "meaning"), rows)
     if "requestBody" in operation:
         rows = [
-            (f"`{media_type}`", _type(content["schema"]))
+            (f"`{media_type}`", _body(content["schema"]))
             for media_type, content in operation["requestBody"]["content"].items()
         ]
         yield table(("body", "type"), rows)
@@ -68,6 +68,16 @@ def _operation(operation: dict[str, Any]) -> Iterator[str]:
     yield table(("answer", "type", "meaning"), rows)
     if refusals:
         yield f"{link('Refused', 'Refusals')} with {_listed(sorted(refusals))}."
+
+
+def _body(schema: dict[str, Any]) -> str:
+    """An object that has no name is told by its keys."""
+    needed = schema.get("required", ())
+    keys = [
+        f"`{name}`" if name in needed else f"`{name}` (optional)"
+        for name in schema.get("properties", ())
+    ]
+    return ", ".join(keys) or _type(schema)
 
 
 def _refusals(operation: dict[str, Any]) -> dict[str, str]:
@@ -87,6 +97,8 @@ def _listed(words: list[str]) -> str:
 
 
 def _tokens(alternatives: list[dict[str, list[str]]]) -> str:
+    if any("client" in each for each in alternatives):
+        return f"A client's name, and its secret{' if it has one' if {} in alternatives else ''}."
     scopes = [scope for each in alternatives for scopes in each.values() for scope in scopes]
     if alternatives == [{}]:
         return "No token."
