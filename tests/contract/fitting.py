@@ -33,7 +33,7 @@ SCALARS = {
 def misfits(schema: GraphQLSchema, document: DocumentNode, data: Any) -> list[str]:
     """Every place where the data is not as the schema has it."""
     found = next(node for node in document.definitions if isinstance(node, OperationDefinitionNode))
-    return list(_Fitting(schema, document).of_object(found.operation.value, found, data, schema))
+    return list(_Fitting(schema, document).of(found, data))
 
 
 class _Fitting:
@@ -45,9 +45,9 @@ class _Fitting:
             if isinstance(node, FragmentDefinitionNode)
         }
 
-    def of_object(self, place: str, node: Any, data: Any, schema: GraphQLSchema) -> Iterator[str]:
-        kind = schema.get_root_type(node.operation)
-        yield from self._object(place, kind, [node.selection_set], data)
+    def of(self, operation: OperationDefinitionNode, data: Any) -> Iterator[str]:
+        kind = self._schema.get_root_type(operation.operation)
+        yield from self._object(operation.operation.value, kind, [operation.selection_set], data)
 
     def _value(self, place: str, kind: Any, nodes: list[FieldNode], data: Any) -> Iterator[str]:
         if data is None:
