@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -129,11 +130,19 @@ class Logins:
 def _uninterrupted() -> Iterator[None]:
     """Ctrl-C takes effect behind this block. In it, it would lose what the server has given in
     exchange for what is worthless now."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is not threading.main_thread():
+        # It is the main thread that Ctrl-C interrupts.
+        yield
+        return
+    # Not by a mask of signals, which is a thread's own: another thread would take it.
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, before)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _for_us_alone(path: str, flags: int) -> int:

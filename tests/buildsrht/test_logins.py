@@ -86,7 +86,18 @@ def test_of_several_at_once_one_renews_and_the_others_wait(logins):
     assert found == ["new"] * 5
 
 
-def test_ctrl_c_in_the_middle_of_a_renewal_loses_nothing(logins):
+@pytest.fixture
+def another_thread():
+    """One that has nothing to do, and that signals may reach."""
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def test_ctrl_c_in_the_middle_of_a_renewal_loses_nothing(logins, another_thread):
     logins.keep(URL, OLD)
 
     def renew(_):
