@@ -116,7 +116,7 @@ def test_repetition_does_not_make_parsing_slow(before, pattern, after):
     room = MAX_CHARACTERS - len(before) - len(after)
     text = before + (pattern * room)[:room] + after
 
-    began = time.process_time()
+    began = time.thread_time()
     with pytest.raises(ManifestError):
         parse(text)
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 1
