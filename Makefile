@@ -39,10 +39,16 @@ demo: setup ## run one job on a queue of its own, from submission to artifact
 run: setup image ## serve on http://127.0.0.1:PORT until Ctrl-C; state is kept in VAR
 	@exec .venv/bin/buildsrht up
 
-# What takes longest first, as two are built at a time.
+# What boots no guest on all processors, then the rest one by one: a guest wants several.
+# Of images, what takes longest first, as two are built at a time.
 test: IMAGES = 'debian/bookworm --arch arm64' debian/sid debian/trixie debian/bookworm
-test: setup image ## run the whole test suite, on real servers and guests; ARGS go to pytest
+test: setup image ## run the whole test suite, on real servers and guests; or pytest with ARGS
+ifdef ARGS
 	.venv/bin/pytest $(ARGS)
+else
+	@.venv/bin/pytest -m 'not vm' -n $$(nproc) --maxprocesses 8; fast=$$?; \
+	.venv/bin/pytest -m vm && exit $$fast
+endif
 
 bench: setup image ## measure this checkout on this machine, into bench/results.json; ARGS as for --help
 	@.venv/bin/python -m bench $(ARGS)
