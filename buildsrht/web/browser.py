@@ -80,9 +80,7 @@ def local_path(text: str | None) -> str:
     """A path of this service, whatever somebody wrote into a link to it."""
     if not text or not text.isascii() or not text.isprintable() or "\\" in text:
         return HOME
-    parts = urlsplit(text)
-    is_local = text.startswith("/") and not text.startswith("//")
-    return text if is_local and not parts.scheme and not parts.netloc else HOME
+    return text if text.startswith("/") and not text.startswith("//") else HOME
 
 
 def allow_answer_at(uri: str) -> None:

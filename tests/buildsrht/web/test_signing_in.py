@@ -163,6 +163,7 @@ def test_one_goes_on_where_one_wanted_to_go(sign_in, goal):
         *("/\\evil.example.org/", "\\\\evil.example.org/", "http:evil", "javascript:alert(1)"),
         *("/\t/evil.example.org/", "/\n/evil.example.org", " //evil.example.org/", ""),
         *("evil.example.org", "/%0d%0aSet-Cookie:x\r\n", "/ä", "\0", "?x", "/\x0b/x"),
+        *("//[", "http://[", "//[evil]", "https://[::1"),
     ],
 )
 def test_and_never_to_another_place(sign_in, app, goal):
