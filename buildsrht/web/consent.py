@@ -20,6 +20,8 @@ def authorize() -> ResponseReturnValue:
         grant = server.consent_grant(browser.current_user())
     except OAuth2Error as error:
         if error.redirect_uri:
+            # Or else a link to us would lead anybody to any address that somebody has registered.
+            browser.insist_on_user()
             return server.refusal(error)
         said = error.description or "this is no request that a program may make"
         return render_template("error.html", said=said), 400

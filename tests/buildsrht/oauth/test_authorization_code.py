@@ -110,6 +110,15 @@ def test_the_program_learns_what_is_wrong_with_its_request(ask, program, fields,
     assert answer["iss"] == "http://127.0.0.1:5002"
 
 
+@pytest.mark.parametrize("fields", [{"scope": "fly"}, {"response_type": "token"}])
+def test_nobody_is_sent_to_any_address_before_they_sign_in(ask, program, fields):
+    """A link to this service with a mistake in it leads nobody on."""
+    page = ask(program, user=None, **fields).page
+
+    assert page.status_code == 200
+    assert page.request.path == "/login"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
