@@ -127,7 +127,9 @@ def issue(backend: Backend, once: Once, scopes: Iterable[str] = ()) -> Issued:
     """
     seconds = backend.config.oauth.access_lifetime
     with backend.transaction() as session:
-        grant = session.get(OAuthGrant, once.grant_id)
+        # First of all, as its client's deletion does: that waits, or is seen here.
+        kept = {"read": True, "key_share": True, "of": OAuthGrant}
+        grant = session.get(OAuthGrant, once.grant_id, with_for_update=kept)
         if grant is None:
             raise Conflict("the grant is gone")
         wanted = tuple(scopes) or tuple(grant.scopes)

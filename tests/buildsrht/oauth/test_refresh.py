@@ -1,9 +1,10 @@
 """Refresh tokens: each is good once, and one that was copied ends the whole grant."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import OAuthGrant, RefreshToken, Token, Webhook
@@ -256,3 +257,32 @@ def test_a_program_that_was_deleted_meanwhile_gets_nothing(
         grants.issue(backend, found)
 
     assert row_counts()["oauth_grant"] == 0
+
+
+def test_a_program_can_be_deleted_while_it_gets_tokens(
+    backend, stranger, program, tokens_of, refresh, status_with, monkeypatch
+):
+    """Either waits for the other, and not both at once."""
+    refresh_token = tokens_of(program)["refresh_token"]
+    use_up = grants._use_up
+    waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+
+    def somebody_waits():
+        with backend.transaction() as session:
+            return session.scalar(waiting) > 0
+
+    with ThreadPoolExecutor() as threads:
+        deletions = []
+
+        def while_it_is_deleted(session, once):
+            won = use_up(session, once)
+            deletions.append(threads.submit(clients.delete_client, backend, stranger, program.id))
+            while not deletions[0].done() and not somebody_waits():
+                time.sleep(0.002)
+            return won
+
+        monkeypatch.setattr(grants, "_use_up", while_it_is_deleted)
+        tokens = refresh(program, refresh_token).json
+        deletions[0].result(10)
+
+    assert status_with(tokens["access_token"]) == 401
