@@ -6,8 +6,8 @@ from buildsrht.backend import Backend
 from buildsrht.courier import letter, mail, payload, webhook
 from buildsrht.courier.letter import BadAddress
 from buildsrht.errors import OperatorError
-from buildsrht.graphql import answers
 from buildsrht.graphql.answers import NoAnswer
+from buildsrht.graphql.execution import tell_webhook
 from buildsrht.services import triggers
 from buildsrht.services.triggers import Attempt, Errand, Verdict
 from buildsrht.services.webhooks import Occasion
@@ -57,7 +57,7 @@ def _tell_subscriber(backend: Backend, errand: Errand, occasion: Occasion) -> At
         )
     if delivery.payload is None:
         try:
-            delivery.payload = answers.answer(backend, occasion)
+            delivery.payload = tell_webhook(backend, occasion)
         except NoAnswer as error:
             return Attempt(Verdict.AGAIN, str(error))
         if not triggers.keep_payload(backend, delivery, delivery.payload):

@@ -3,7 +3,8 @@
 The schema comes first (schema.graphqls); resolvers are bound to its fields, call one service each
 and return rows. There are no rules and no queries here, and nothing of HTTP.
 
-    execution   a request's text becomes a response, within limits
+    execution   the way in for those who serve
+    engine      a request's text becomes a response, within limits
     answers     what the queries of webhooks find, as it is sent
     limits      what a text may ask for, counted before anything is done
     access      the grants that fields need

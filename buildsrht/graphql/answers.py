@@ -7,8 +7,11 @@ own fault, and passes, is no answer.
 import json
 from typing import Any
 
+from graphql import GraphQLSchema
+
 from buildsrht.backend import Backend
-from buildsrht.graphql.execution import Asker, execute_webhook
+from buildsrht.graphql import engine
+from buildsrht.graphql.context import Asker, Context
 from buildsrht.services.webhooks import Occasion
 
 # It is kept for as long as the delivery is on record.
@@ -19,10 +22,11 @@ class NoAnswer(Exception):
     """The database or the queue did not answer; later they may."""
 
 
-def answer(backend: Backend, occasion: Occasion) -> str:
+def answer(schema: GraphQLSchema, backend: Backend, occasion: Occasion) -> str:
     """JSON, as `POST /query` would have it. Raises NoAnswer."""
     asker = Asker(occasion.user, occasion.scopes, client_id=occasion.webhook.client_id)
-    response = execute_webhook(backend, asker, occasion.webhook.query, occasion.payload)
+    context = Context(backend, asker, occasion.payload)
+    response = engine.run(schema, context, engine.Request(occasion.webhook.query))
     if unavailable := [error for error in response.get("errors", ()) if _is_outage(error)]:
         raise NoAnswer(unavailable[0]["message"])
     text = json.dumps(response, ensure_ascii=False)

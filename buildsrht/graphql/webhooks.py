@@ -1,13 +1,16 @@
 """Users' webhooks: made, listed, deleted, and what they were told; and `webhook`, which is what
 their queries ask for."""
 
+from functools import partial
 from typing import Any
 
 from ariadne import InterfaceType, MutationType, ObjectType, QueryType
 
 from buildsrht.errors import BadInput, FieldError, Forbidden, NotFound
 from buildsrht.events import webhook_event
+from buildsrht.graphql.answers import answer
 from buildsrht.graphql.context import Context
+from buildsrht.graphql.engine import check_webhook_query
 from buildsrht.graphql.pages import read_page
 from buildsrht.models import Delivery, OAuthClient, Webhook
 from buildsrht.services import webhooks as webhook_service
@@ -57,9 +60,6 @@ def resolve_webhook(_: Any, info: Any, id: int) -> Webhook | None:
 
 @mutation.field("createUserWebhook")
 def create_webhook(_: Any, info: Any, config: dict[str, Any]) -> Webhook:
-    # That is where these resolvers are put together.
-    from buildsrht.graphql.execution import check_webhook_query
-
     context: Context = info.context
     return webhook_service.create_webhook(
         context.backend,
@@ -67,7 +67,7 @@ def create_webhook(_: Any, info: Any, config: dict[str, Any]) -> Webhook:
         config["url"],
         config["events"],
         config["query"],
-        check_webhook_query,
+        partial(check_webhook_query, info.schema),
     )
 
 
@@ -79,13 +79,11 @@ def delete_webhook(_: Any, info: Any, id: int) -> Webhook:
 
 @user_subscription.field("sample")
 def resolve_sample(row: Webhook, info: Any, event: str) -> str:
-    from buildsrht.graphql.answers import answer
-
     context: Context = info.context
     if context.payload is not None:
         raise Forbidden("the query of a webhook may not ask for samples, its own among them")
     webhook_service.insist_on_grants(row, context.asker)
-    return answer(context.backend, webhook_service.sample(context.backend, row, event))
+    return answer(info.schema, context.backend, webhook_service.sample(context.backend, row, event))
 
 
 # --- deliveries -------------------------------------------------------------------------------

@@ -319,14 +319,14 @@ def test_one_that_is_deleted_while_its_query_is_asked_tells_nothing(
 ):
     subscribe(receiver.url)
     make_job("queued")
-    ask = answers.execute_webhook
+    ask = delivery.tell_webhook
 
     def ask_slowly(*args):
         with backend.transaction() as session:
             session.execute(delete(Webhook))
         return ask(*args)
 
-    monkeypatch.setattr(answers, "execute_webhook", ask_slowly)
+    monkeypatch.setattr(delivery, "tell_webhook", ask_slowly)
     delivery.perform(backend)
     assert (deliveries(), receiver.requests) == ([], [])
 

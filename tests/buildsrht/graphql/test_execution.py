@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import create_engine
 
 from buildsrht.errors import BadInput
-from buildsrht.graphql.execution import Asker, Request, check_webhook_query, execute
+from buildsrht.graphql.engine import check_webhook_query
+from buildsrht.graphql.execution import Asker, Request, execute
+from buildsrht.graphql.schema import SCHEMA
 
 ALL = ("JOBS:RW", "PROFILE:RW", "LOGS:RW", "SECRETS:RW")
 
@@ -199,7 +201,7 @@ def test_a_file_cannot_come_as_text(fail):
     ],
 )
 def test_a_query_is_what_a_webhook_may_have(query):
-    check_webhook_query(query)
+    check_webhook_query(SCHEMA, query)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +220,7 @@ def test_a_query_is_what_a_webhook_may_have(query):
 )
 def test_what_is_no_query_is_refused_by_name(query):
     with pytest.raises(BadInput) as refused:
-        check_webhook_query(query)
+        check_webhook_query(SCHEMA, query)
     assert {field for field, _ in refused.value.errors} == {"query"}
 
 
