@@ -110,9 +110,11 @@ class Provider:
             token = self._decode(str(text))
             claims = CodeIDToken(token.claims, token.header, options=expected, params=context)
             claims.validate(leeway=LEEWAY_SECONDS)
-            if not isinstance(claims["sub"], str) or not 0 < len(claims["sub"]) <= 255:
+            subject = claims["sub"]
+            is_text = isinstance(subject, str) and subject.isprintable()
+            if not is_text or not 0 < len(subject) <= 255:
                 raise ValueError("sub is no text of 1 to 255 characters")
-        except (JoseError, AuthlibBaseError, ValueError, TypeError) as error:
+        except (JoseError, AuthlibBaseError, LookupError, ValueError, TypeError) as error:
             raise Forbidden("what the provider has signed is not good") from error
         return claims
 

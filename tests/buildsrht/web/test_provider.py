@@ -133,6 +133,7 @@ OTHER = RSAKey.generate_key(2048, {"kid": "first"})
         {"sub": None},
         {"sub": 7},
         {"sub": "x" * 256},
+        {"sub": "a\0b"},
         {"at_hash": "another"},
     ],
 )
@@ -161,6 +162,14 @@ def test_what_anybody_could_have_signed_opens_nothing(provider, browser, algorit
 
     assert sign_in(browser).status_code == 403
     assert whose(browser) is None
+
+
+def test_of_a_provider_that_has_no_keys_nothing_is_believed(provider, browser, row_counts):
+    provider.metadata = {"jwks_uri": f"{provider.issuer}/.well-known/openid-configuration"}
+
+    assert sign_in(browser).status_code == 403
+    assert whose(browser) is None
+    assert row_counts()["user"] == 0
 
 
 def test_a_provider_may_begin_to_use_another_key(provider, ours, monkeypatch):
