@@ -29,6 +29,8 @@ CLIENTS_OF_A_USER = 32
 
 # The characters of a URI, without those that programs disagree about: no space, quote or backslash.
 URI = re.compile(r"[A-Za-z0-9._~:/?\[\]@!$&()*+,;=%-]+")
+# A host that stands for itself, also in the header that names it to browsers.
+HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 LOOPBACK = re.compile(r"http://(?:127\.0\.0\.1|\[::1\]|localhost)(?=[:/?]|$)")
 PORT = re.compile(r":[0-9]{1,5}(?=[/?]|$)")
 
@@ -203,13 +205,8 @@ def _is_web_address(text: str) -> bool:
         port = parts.port
     except ValueError:
         return False
-    return (
-        text.startswith(("https://", "http://"))
-        and bool(parts.hostname)
-        and "@" not in parts.netloc
-        and port != 0
-        and not parts.netloc.endswith(":")
-    )
+    is_host = HOST.fullmatch(parts.netloc) is not None
+    return text.startswith(("https://", "http://")) and is_host and port != 0
 
 
 def _is_same_place(asked: str, registered: str) -> bool:

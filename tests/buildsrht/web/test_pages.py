@@ -258,6 +258,7 @@ def test_a_confidential_one_has_a_secret_that_is_shown_once(browser, register):
                     "HTTPS://x.example/",
                 ),
                 *("https://app.example.org:0/", "https://[::1/", 'https://x.example/"', "\0"),
+                *("https://x.example;sandbox", "https://x,y/", "https://*/", "https://x%2ey/"),
             )
         ],
         (
