@@ -22,7 +22,7 @@ from buildsrht.services.attempts import Limit
 from buildsrht.services.users import NAME, require_user
 
 PASSWORD_CHARACTERS = range(10, 1025)
-EMAIL = re.compile(r"[^@\s<>,;:\0]+@[^@\s<>,;:\0]+")
+EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
 EMAIL_CHARACTERS = 254
 
 # Passwords that may be tried, for one name wherever from, and from one place whatever the name.
@@ -67,7 +67,8 @@ def add_user(session: Session, name: str, email: str | None, *, admin: bool = Fa
 
 
 def is_address(email: str) -> bool:
-    return len(email) <= EMAIL_CHARACTERS and EMAIL.fullmatch(email) is not None
+    is_text = len(email) <= EMAIL_CHARACTERS and email.isprintable()
+    return is_text and EMAIL.fullmatch(email) is not None
 
 
 def list_users(session: Session) -> Sequence[User]:

@@ -103,6 +103,7 @@ def test_who_is_unknown_gets_no_password(backend):
         ({"name": "ada"}, {"name"}),
         ({"email": "no address"}, {"email"}),
         ({"email": "a@b, c@d"}, {"email"}),
+        ({"email": "a\udcff@b.c"}, {"email"}),
         ({"email": "ADA@example.org"}, {"email"}),
         ({"email": "x" * 251 + "@b.c"}, {"email"}),
         ({"name": "", "email": ""}, {"name", "email"}),
