@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, Conflict, NotFound
 from buildsrht.models import Identity, User
+from buildsrht.services import sign_ins
 from buildsrht.services.accounts import add_user, is_address
 from buildsrht.services.opaque import digest_of
 
@@ -55,7 +56,8 @@ def _bind(session: Session, user: User, issuer: str, subject: str) -> None:
 
 
 def unbind(backend: Backend, user: User, identity_id: int) -> None:
-    """It opens the account no longer. Raises Conflict if nothing else would."""
+    """It opens the account no longer, and whoever is signed in is signed out: it may have let them
+    in. Raises Conflict if nothing else would open it."""
     with backend.transaction() as session:
         locked = session.scalars(select(User).where(User.id == user.id).with_for_update()).one()
         count = select(func.count(Identity.id)).where(Identity.user_id == user.id)
@@ -64,6 +66,7 @@ def unbind(backend: Backend, user: User, identity_id: int) -> None:
         gone = delete(Identity).where(Identity.id == identity_id, Identity.user_id == user.id)
         if session.scalar(gone.returning(Identity.id)) is None:
             raise NotFound("your account has no such identity")
+        sign_ins.end_all(session, user)
 
 
 def create_user_for(

@@ -37,7 +37,9 @@ def change_password() -> ResponseReturnValue:
 
 @routes.post("/account/identities/<int:identity_id>/remove")
 def disconnect(identity_id: int) -> ResponseReturnValue:
-    identities.unbind(current_backend(), browser.insist_on_user(), identity_id)
+    user = browser.insist_on_user()
+    identities.unbind(current_backend(), user, identity_id)
+    browser.begin(user)
     browser.go("/account")
 
 

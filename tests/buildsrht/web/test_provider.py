@@ -349,6 +349,7 @@ def test_who_is_signed_in_connects_their_account_and_disconnects_it(
     mine.open("/account")
     mine.send("/account/identities/1/remove")
     assert "subject-1" not in mine.text
+    assert whose(browser) is None  # or else they would be in for as long as their cookie is good
     again = Browser(ours)
     sign_in(again)
     assert whose(again) == "ada"
