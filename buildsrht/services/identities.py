@@ -19,10 +19,13 @@ from buildsrht.errors import BadInput, Conflict, NotFound
 from buildsrht.models import Identity, User
 from buildsrht.services import sign_ins
 from buildsrht.services.accounts import add_user, is_address
+from buildsrht.services.attempts import Limit
 from buildsrht.services.opaque import digest_of
 
 # How long somebody may take at the provider.
 WAIT_SECONDS = 600
+# Sign-ins that one place may begin. Each is kept for that time.
+REQUESTS = Limit("provider", 60, WAIT_SECONDS)
 
 
 def find_by_identity(session: Session, issuer: str, subject: str) -> User | None:

@@ -13,7 +13,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden
 from buildsrht.models import User
 from buildsrht.oauth.provider import Person, Provider
-from buildsrht.services import identities
+from buildsrht.services import attempts, identities
 from buildsrht.web import browser
 
 EXTENSION = "buildsrht.web.provider"
@@ -43,6 +43,8 @@ def _provider() -> Provider:
 
 @routes.get("/login/provider")
 def sign_in() -> ResponseReturnValue:
+    place = attempts.place(request.remote_addr)
+    attempts.count(current_backend(), identities.REQUESTS, place)
     return redirect(_begin(browser.local_path(request.args.get("return_to"))), 303)
 
 

@@ -412,6 +412,16 @@ def test_nobody_disconnects_somebody_else(
     assert row_counts()["identity"] == 2
 
 
+def test_sign_ins_that_nobody_ends_are_bounded(backend, provider, ours, browser):
+    """Each is kept for a while, for somebody who may never come back."""
+    limit = identities.REQUESTS.attempts
+
+    asked = [browser.client.get("/login/provider").status_code for _ in range(limit + 3)]
+
+    assert asked == [303] * limit + [429] * 3
+    assert len(backend.redis.keys("provider:*")) == limit
+
+
 # --- without one ----------------------------------------------------------------------------------
 
 
