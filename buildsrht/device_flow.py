@@ -19,6 +19,8 @@ DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 USUAL_SECONDS = 5
 SLOWER_SECONDS = 5
 LONGEST_SECONDS = 60
+# Longer than any server lets people think.
+LIFETIME_SECONDS = 86400
 
 
 # For people, where a server leaves it at the word.
@@ -56,9 +58,15 @@ def begin(client: Client, scopes: Sequence[str]) -> Invitation:
             user_code=answer["user_code"],
             address=answer["verification_uri"],
             complete_address=answer.get("verification_uri_complete"),
-            interval=answer.get("interval", USUAL_SECONDS),
-            lifetime=answer["expires_in"],
+            interval=_seconds(answer.get("interval", USUAL_SECONDS)),
+            lifetime=_seconds(answer["expires_in"]),
         )
+
+
+def _seconds(said: float) -> float:
+    if not 0 <= said <= LIFETIME_SECONDS:
+        raise ValueError("nobody waits so long")
+    return said
 
 
 def wait(client: Client, invitation: Invitation) -> Login:
@@ -105,5 +113,5 @@ def _ask(client: Client, path: str, **fields: str) -> dict[str, Any]:
 def _understanding(client: Client) -> Iterator[None]:
     try:
         yield
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise Refused(f"{client.url}: answered, but not as an OAuth server does") from error

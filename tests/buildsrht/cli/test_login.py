@@ -184,8 +184,21 @@ def test_a_server_that_is_not_there_is_one_sentence(command):
     assert done == (1, "", "buildsrht: http://127.0.0.1:1: [Errno 111] Connection refused\n")
 
 
-def test_a_server_that_is_something_else_is_one_sentence(command, server, monkeypatch):
-    monkeypatch.setattr(Client, "post_form", lambda *_: {"hello": "world"})
+SAID = {"device_code": "x", "user_code": "x", "verification_uri": "x", "expires_in": 900}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"hello": "world"},
+        {**SAID, "expires_in": "long"},
+        {**SAID, "interval": None},
+        {**SAID, "interval": -1},
+        {**SAID, "interval": float("inf")},
+    ],
+)
+def test_a_server_that_is_something_else_is_one_sentence(command, server, monkeypatch, said):
+    monkeypatch.setattr(Client, "post_form", lambda *_: said)
 
     done = command("login", server)
 
