@@ -44,6 +44,12 @@ _EMPTY = "".join(
 )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """What a case is called has to be the same in each process of a run. Bytes are made anew in
+    each, with the time of the day in an archive, say."""
+    return argname if isinstance(val, bytes) else None
+
+
 # --- servers ----------------------------------------------------------------------------------
 
 
