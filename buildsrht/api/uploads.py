@@ -6,13 +6,14 @@ places are found by walking what JSON made, and nothing else: no path leads anyw
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from flask import request
 from werkzeug.datastructures import FileStorage, MultiDict
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from buildsrht.api.fields import parse_object
+from buildsrht.api.fields import MOST_PROBLEMS, parse_object
 from buildsrht.config import Limits
 from buildsrht.errors import BadInput, FieldError
 from buildsrht.graphql.scalars import Upload
@@ -39,12 +40,20 @@ def read_operations(limits: Limits) -> dict[str, Any]:
     if sum(map(len, said)) > limits.request:
         raise RequestEntityTooLarge
     operations, places = map(parse_object, said, ("operations", "map"))
-    problems = [*_strays(places, request.files)]
-    for name, paths in places.items():
-        problems += _put(operations, name, paths, request.files.get(name))
+    # No more than that are looked for: a map may be wrong a hundred thousand times.
+    problems = list(islice(_place(operations, places, request.files), MOST_PROBLEMS))
     if problems:
         raise BadInput(problems)
     return operations
+
+
+def _place(
+    operations: dict[str, Any], places: dict[str, Any], files: MultiDict[str, FileStorage]
+) -> Iterator[FieldError]:
+    """Put the files where they belong, and say what hinders that."""
+    yield from _strays(places, files)
+    for name, paths in places.items():
+        yield from _put(operations, name, paths, files.get(name))
 
 
 def _strays(places: dict[str, Any], files: MultiDict[str, FileStorage]) -> Iterator[FieldError]:
@@ -58,7 +67,7 @@ def _strays(places: dict[str, Any], files: MultiDict[str, FileStorage]) -> Itera
 def _put(
     operations: dict[str, Any], name: str, paths: Any, file: FileStorage | None
 ) -> Iterator[FieldError]:
-    """Put one file where it belongs, and say what hinders that."""
+    """The same for one file."""
     if file is None:
         yield FieldError("map", f"speaks of a file {name!r}, and none came")
         return

@@ -358,6 +358,19 @@ def test_a_map_that_leads_nowhere_is_refused(client_of, owner, row_counts, place
 
 
 @pytest.mark.parametrize(
+    "places",
+    [{"0": ["nowhere"] * 1000}, {str(n): ["variables.tree"] for n in range(1, 1001)}],
+    ids=["paths", "files"],
+)
+def test_of_a_map_that_is_wrong_often_the_first_is_told(client_of, owner, places):
+    operations = {"query": "{ me { id } }", "variables": {"tree": None}}
+    response = send(client_of(owner), operations, places, f0=b"x")
+
+    assert response.status_code == 400
+    assert len(response.json["errors"]) == 100
+
+
+@pytest.mark.parametrize(
     "form",
     [
         {},
