@@ -8,7 +8,7 @@ from flask import Flask, abort, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from buildsrht import api, oauth, web
+from buildsrht import api, oauth, serving, web
 from buildsrht.backend import Backend
 
 
@@ -27,8 +27,9 @@ def create_app(backend: Backend) -> Flask:
         app.wsgi_app, x_for=backend.config.web.proxies, x_proto=0, x_host=0
     )
     app.before_request(_refuse_nul)
+    serving.install(app, backend)
     oauth.install(app, backend)
-    api.install(app, backend)
+    api.install(app)
     web.install(app, backend)
     return app
 

@@ -17,8 +17,7 @@ from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
 from buildsrht import config as settings
-from buildsrht import database, embedded
-from buildsrht.api import context
+from buildsrht import database, embedded, serving
 from buildsrht.app import create_app
 from buildsrht.backend import Backend, open_backend
 from buildsrht.config import Config
@@ -117,7 +116,7 @@ def connected_app(connected: Backend) -> Flask:
 
 @pytest.fixture
 def app(connected_app: Flask, backend: Backend) -> Flask:
-    context.install(connected_app, backend)
+    serving.install(connected_app, backend)
     return connected_app
 
 

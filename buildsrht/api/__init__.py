@@ -9,14 +9,12 @@ what it returns. There are no rules and no queries here.
     ranges      bytes, whole or in part
     schemas     what objects look like
     description all of it as an OpenAPI document
-    context     the Backend that serves this request
 """
 
 from flask import Flask
 
 from buildsrht.api import (
     artifacts,
-    context,
     description,
     errors,
     groups,
@@ -26,11 +24,9 @@ from buildsrht.api import (
     logs,
     query,
 )
-from buildsrht.backend import Backend
 
 
-def install(app: Flask, backend: Backend) -> None:
-    context.install(app, backend)
+def install(app: Flask) -> None:
     errors.install(app)
     for part in (jobs, groups, logs, artifacts, hooks, health, query, description):
         app.register_blueprint(part.routes)

@@ -11,9 +11,9 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import ranges
-from buildsrht.api.context import current_backend
 from buildsrht.oauth import acting_user_if_any
 from buildsrht.services.artifacts import require_artifact, storage_key
+from buildsrht.serving import current_backend
 
 routes = Blueprint("artifacts", __name__, url_prefix="/artifacts")
 

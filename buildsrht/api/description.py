@@ -11,8 +11,8 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.api.schemas import COMPONENTS, ID, KEY, TEXT, Schema, described, reference
+from buildsrht.serving import current_backend
 
 routes = Blueprint("description", __name__)
 

@@ -5,40 +5,19 @@ own mistakes are logged with their traceback, and the client learns no more than
 one.
 """
 
-import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask
 from flask.typing import ResponseReturnValue
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from buildsrht.backend import OUTAGES
-from buildsrht.errors import (
-    BadInput,
-    BuildsError,
-    Conflict,
-    FieldError,
-    Forbidden,
-    Gone,
-    NotFound,
-    Unauthorized,
-)
+from buildsrht.errors import BadInput, BuildsError, FieldError
 from buildsrht.oauth import ScopeMissing, TokenRefused
-
-log = logging.getLogger(__name__)
-
-STATUSES: dict[type[BuildsError], int] = {
-    Conflict: 400,
-    Unauthorized: 401,
-    Forbidden: 403,
-    NotFound: 404,
-    Gone: 410,
-}
-
-RETRY_SECONDS = 5
+from buildsrht.serving import RETRY_SECONDS, STATUSES, log_outage
 
 
 def install(app: Flask) -> None:
@@ -80,14 +59,6 @@ def _challenged(status: int, error: TokenRefused | ScopeMissing) -> ResponseRetu
 
 def _unavailable(error: Exception) -> ResponseReturnValue:
     return _one(log_outage(error)), 503, {"Retry-After": str(RETRY_SECONDS)}
-
-
-def log_outage(error: Exception) -> str:
-    """What the client learns of it."""
-    # SQLAlchemy's own text repeats the statement with its parameters.
-    reason = str(getattr(error, "orig", None) or error).strip()
-    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason)
-    return "the database or the queue does not answer; try again in a moment"
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

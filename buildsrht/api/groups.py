@@ -4,11 +4,11 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import fields, render
-from buildsrht.api.context import current_backend
 from buildsrht.models import User
 from buildsrht.oauth import acting_user
 from buildsrht.services import groups as group_service
 from buildsrht.services.jobs import check_note
+from buildsrht.serving import current_backend
 
 routes = Blueprint("groups", __name__, url_prefix="/api/job-group")
 

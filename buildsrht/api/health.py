@@ -4,7 +4,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
-from buildsrht.api.context import current_backend
+from buildsrht.serving import current_backend
 
 routes = Blueprint("health", __name__)
 

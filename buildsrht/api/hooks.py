@@ -6,11 +6,11 @@ from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import fields
-from buildsrht.api.context import current_backend
 from buildsrht.hooks.event import Ignored
 from buildsrht.hooks.payloads import read_event
 from buildsrht.hooks.signatures import verify
 from buildsrht.services import hooks as hook_service
+from buildsrht.serving import current_backend
 
 routes = Blueprint("hooks", __name__, url_prefix="/hooks")
 

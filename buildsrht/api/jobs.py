@@ -6,7 +6,6 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import fields, render
-from buildsrht.api.context import current_backend
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden
 from buildsrht.models import Visibility
@@ -16,6 +15,7 @@ from buildsrht.services import jobs as job_service
 from buildsrht.services.jobs import Submission
 from buildsrht.services.scopes import granted, may_use_secrets
 from buildsrht.services.tokens import user_of
+from buildsrht.serving import current_backend
 
 routes = Blueprint("jobs", __name__, url_prefix="/api/jobs")
 

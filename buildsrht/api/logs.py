@@ -4,9 +4,9 @@ from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
 from buildsrht.api import ranges
-from buildsrht.api.context import current_backend
 from buildsrht.oauth import acting_user_if_any
 from buildsrht.services.jobs import log_name, require_job
+from buildsrht.serving import current_backend
 
 routes = Blueprint("logs", __name__, url_prefix="/query/log/<int:job_id>")
 

@@ -10,8 +10,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from buildsrht.api import errors, fields, uploads
-from buildsrht.api.context import current_backend
+from buildsrht.api import fields, uploads
 from buildsrht.backend import OUTAGES, Backend
 from buildsrht.errors import BadInput
 from buildsrht.graphql.execution import Asker, Request, execute
@@ -19,6 +18,7 @@ from buildsrht.models import Token
 from buildsrht.oauth import TokenRefused, acting_token
 from buildsrht.services.grants import client_id_of
 from buildsrht.services.tokens import user_of
+from buildsrht.serving import RETRY_SECONDS, current_backend, log_outage
 
 routes = Blueprint("query", __name__, url_prefix="/query")
 
@@ -81,8 +81,8 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
 
 
 def _unavailable(error: Exception) -> ResponseReturnValue:
-    retry = {"Retry-After": str(errors.RETRY_SECONDS)}
-    return _refused(errors.log_outage(error), "UNAVAILABLE"), 503, retry
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+    return _refused(log_outage(error), "UNAVAILABLE"), 503, retry
 
 
 for outage in OUTAGES:

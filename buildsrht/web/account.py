@@ -3,10 +3,10 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.errors import BadInput, FieldError
 from buildsrht.models import User
 from buildsrht.services import accounts, attempts, identities
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 from buildsrht.web.provider import provider_name
 

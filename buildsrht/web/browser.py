@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, abort, g, redirect, request
 
-from buildsrht.api.context import current_backend
 from buildsrht.errors import Forbidden
 from buildsrht.models import User
 from buildsrht.services import sign_ins
+from buildsrht.serving import current_backend
 
 SIGN_IN = "buildsrht"
 NOBODY = "buildsrht-nobody"

@@ -3,10 +3,10 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.errors import BadInput
 from buildsrht.models import OAuthClient, User
 from buildsrht.services import clients
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 
 routes = Blueprint("clients", __name__)

@@ -3,11 +3,11 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.errors import NotFound
 from buildsrht.models import User
 from buildsrht.services import attempts, devices
 from buildsrht.services.clients import program_of
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 from buildsrht.web.words import in_words
 

@@ -1,17 +1,14 @@
 """Errors as pages."""
 
-import logging
 from functools import partial
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from buildsrht.api.errors import RETRY_SECONDS, STATUSES
 from buildsrht.backend import OUTAGES
 from buildsrht.errors import BadInput, BuildsError, TooMany, Unavailable
-
-log = logging.getLogger(__name__)
+from buildsrht.serving import RETRY_SECONDS, STATUSES, log_outage
 
 
 def install(pages: Blueprint) -> None:
@@ -36,12 +33,9 @@ def _too_many(error: TooMany) -> ResponseReturnValue:
 
 
 def _unavailable(error: Exception) -> ResponseReturnValue:
-    reason = str(getattr(error, "orig", None) or error).strip()
-    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason)
     # Not a page: each asks the database who browses.
-    said = "The database or the queue does not answer. Try again in a moment.\n"
     headers = {"Retry-After": str(RETRY_SECONDS), "Content-Type": "text/plain; charset=utf-8"}
-    return said, 503, headers
+    return f"{log_outage(error)}\n", 503, headers
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:

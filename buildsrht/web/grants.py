@@ -3,9 +3,9 @@
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.services import grants
 from buildsrht.services.clients import program_of
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 from buildsrht.web.words import in_words
 

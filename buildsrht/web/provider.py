@@ -8,12 +8,12 @@ import hmac
 from flask import Blueprint, Flask, abort, current_app, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden
 from buildsrht.models import User
 from buildsrht.oauth.provider import Person, Provider
 from buildsrht.services import attempts, identities
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 
 EXTENSION = "buildsrht.web.provider"

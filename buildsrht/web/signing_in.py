@@ -3,8 +3,8 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.context import current_backend
 from buildsrht.services import accounts, attempts
+from buildsrht.serving import current_backend
 from buildsrht.web import browser
 from buildsrht.web.provider import provider_name
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from buildsrht.api import context
+from buildsrht import serving
 from buildsrht.services.tokens import revoke_token
 
 SUBMIT = """
@@ -260,7 +260,7 @@ def test_files_have_a_limit_beside_that_of_the_request(
     app, backend, client_of, owner, manifest, archive
 ):
     limits = replace(backend.config.limits, request=4096, tree=20_000)
-    context.install(app, replace(backend, config=replace(backend.config, limits=limits)))
+    serving.install(app, replace(backend, config=replace(backend.config, limits=limits)))
     client = client_of(owner)
     variables = {"manifest": manifest, "tree": None, "directory": "project"}
 

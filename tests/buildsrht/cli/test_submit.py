@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
-from buildsrht.api import context
+from buildsrht import serving
 from buildsrht.models import Tree, Visibility
 from buildsrht.services import trees
 from tests.buildsrht.cli.program import environment
@@ -157,7 +157,7 @@ def test_a_tree_that_the_server_would_not_take_is_not_sent(
     as_owner, repository, app, backend, row_counts
 ):
     limits = replace(backend.config.limits, tree=100)
-    context.install(app, replace(backend, config=replace(backend.config, limits=limits)))
+    serving.install(app, replace(backend, config=replace(backend.config, limits=limits)))
 
     done = as_owner("submit", "--tree")
 

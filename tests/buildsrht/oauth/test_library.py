@@ -6,7 +6,7 @@ import pytest
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 
-from buildsrht.api import context
+from buildsrht import serving
 from buildsrht.oauth.programs import DEVICE_CODE
 from tests.buildsrht.oauth.asking import REDIRECT_URI, VERIFIER
 from tests.live_server import live_server
@@ -18,7 +18,7 @@ RUNNER = "host-1"
 def live(backend, app):
     """The addresses of a server that listens. What the browser does is done to the application."""
     with live_server(backend, RUNNER) as served:
-        context.install(app, served)
+        serving.install(app, served)
         yield served.config.web.origin
 
 

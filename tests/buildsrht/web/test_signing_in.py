@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from redis.exceptions import ConnectionError
 
-from buildsrht.api import context
+from buildsrht import serving
 from buildsrht.app import create_app
 from buildsrht.services import accounts
 from tests.browser import Browser
@@ -283,7 +283,7 @@ def test_without_redis_nobody_signs_in_and_who_is_in_stays(
         def pipeline(self):
             raise ConnectionError("away")
 
-    context.install(app, replace(backend, redis=Away()))
+    serving.install(app, replace(backend, redis=Away()))
 
     refused = sign_in()
     assert (refused.page.status_code, cookie_of(refused)) == (503, None)
