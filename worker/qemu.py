@@ -29,8 +29,10 @@ class Machine:
     native_to: str
 
 
-# q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times.
-_PC = Machine("qemu-system-x86_64", ("-machine", "q35"), "max", "x86_64")
+# q35 has the timers that microvm lacks; under emulation a kernel without one hangs at times. QEMU
+# 7.2 leaves nonsense in the flags when it emulates CMPXCHG16B: an interrupt right behind one can
+# bring a guest's kernel down. Kernels that are not offered it allocate memory without.
+_PC = Machine("qemu-system-x86_64", ("-machine", "q35"), "max,cx16=off", "x86_64")
 # The hash that signs pointers is by far the most expensive instruction to emulate; a build needs a
 # processor that has it, not one that keeps strangers out by it.
 _ARM = Machine(

@@ -66,6 +66,11 @@ def test_under_kvm_a_guest_sees_the_host_s_own_processor(arch):
     assert (values(under_kvm, "-accel"), values(under_kvm, "-cpu")) == (["kvm"], ["host"])
 
 
+@pytest.mark.parametrize("arch", ["amd64", "x86_64"])
+def test_an_emulated_guest_is_not_offered_what_the_emulation_gets_wrong(arch):
+    assert values(command(arch), "-cpu") == ["max,cx16=off"]
+
+
 def test_without_a_kernel_the_machine_is_left_to_its_firmware():
     with_kernel = command()
     booted_by_firmware = command(kernel=None, initrd=None)

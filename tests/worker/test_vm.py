@@ -37,6 +37,12 @@ def test_the_guest_is_a_whole_system_with_its_real_init(real_machine):
     assert run(real_machine, "systemctl --failed --no-legend --plain", user="root") == (0, "")
 
 
+def test_no_kernel_uses_the_instruction_that_the_emulation_gets_wrong(real_machine):
+    emulated = real_machine.body.hardware.accelerator == "tcg"
+    _, found = run(real_machine, "grep -cw cx16 /proc/cpuinfo || true")
+    assert (int(found) == 0) == emulated
+
+
 def test_the_user_becomes_root_without_a_password(real_machine):
     assert run(real_machine, "sudo id -u") == (0, "0\n")
 
