@@ -4,6 +4,7 @@ PostgreSQL and Redis run once for the whole session. Each test that uses `backen
 not, finds them empty, and has a storage directory of its own.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,6 +42,13 @@ _EMPTY = "".join(
     f'DELETE FROM "{table}"; SELECT setval(\'"{table}_id_seq"\', 1, false);'
     for table in reversed(Base.metadata.sorted_tables)
 )
+
+
+def pytest_configure() -> None:
+    """Ctrl-C has its usual meaning for what tests start, also where a shell that runs the tests in
+    the background has it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
