@@ -19,7 +19,7 @@ from buildsrht.errors import BadInput, FieldError
 from buildsrht.models import User
 from buildsrht.services import sign_ins
 from buildsrht.services.attempts import Limit
-from buildsrht.services.users import NAME, require_user
+from buildsrht.services.users import NAME, NAME_RULE, require_user
 
 PASSWORD_CHARACTERS = range(10, 1025)
 EMAIL = re.compile(r"[^@\s<>,;:]+@[^@\s<>,;:]+")
@@ -48,8 +48,7 @@ def add_user(session: Session, name: str, email: str | None, *, admin: bool = Fa
     """The same in a transaction, which is over if it fails."""
     problems = []
     if not NAME.fullmatch(name):
-        rule = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
-        problems.append(FieldError("name", f"{name!r} {rule}"))
+        problems.append(FieldError("name", f"{name!r} {NAME_RULE}"))
     if email is not None and not is_address(email):
         problems.append(FieldError("email", f"{email!r} is no address such as ada@example.org"))
     if problems:

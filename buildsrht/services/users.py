@@ -10,13 +10,13 @@ from buildsrht.errors import BadInput, FieldError, NotFound
 from buildsrht.models import User
 
 NAME = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
+NAME_RULE = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
 
 
 def ensure_user(session: Session, name: str) -> User:
     """The user of this name, created if need be. Raises BadInput for a name that cannot be."""
     if not NAME.fullmatch(name):
-        rule = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
-        raise BadInput([FieldError("user", f"{name!r} {rule}")])
+        raise BadInput([FieldError("user", f"{name!r} {NAME_RULE}")])
     session.execute(insert(User).values(name=name, admin=False).on_conflict_do_nothing())
     return session.scalars(select(User).where(User.name == name)).one()
 
