@@ -12,7 +12,9 @@ CREATE TABLE "user" (
     updated timestamptz NOT NULL DEFAULT now(),
     email text,
     -- An Argon2 hash in its own notation; nobody signs in without one but through a provider.
-    password text
+    password text,
+    -- Since when an operator keeps this account from doing anything.
+    suspended timestamptz
 );
 CREATE UNIQUE INDEX user_email ON "user" (lower(email));
 
@@ -37,6 +39,18 @@ CREATE TABLE sign_in (
 );
 CREATE INDEX sign_in_user ON sign_in (user_id);
 CREATE INDEX sign_in_expiry ON sign_in (expires);
+
+-- A way back in for whoever forgot a password: sent by mail, good once and not for long.
+CREATE TABLE password_reset (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    user_id integer NOT NULL REFERENCES "user" ON DELETE CASCADE,
+    hash bytea NOT NULL UNIQUE CHECK (length(hash) = 32),
+    expires timestamptz NOT NULL,
+    used timestamptz
+);
+CREATE INDEX password_reset_user ON password_reset (user_id);
+CREATE INDEX password_reset_expiry ON password_reset (expires);
 
 -- A program that users may let act for them. One that can keep a secret has one.
 CREATE TABLE oauth_client (
@@ -261,6 +275,8 @@ CREATE TABLE log (
     task_id integer REFERENCES task ON DELETE CASCADE,
     size bigint NOT NULL,
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
+    -- How many lines; unknown of logs that are older than the marks beside them in storage.
+    lines bigint CHECK (lines >= 0),
     UNIQUE NULLS NOT DISTINCT (job_id, task_id)
 );
 
@@ -406,3 +422,29 @@ CREATE TABLE push (
     UNIQUE (hook_id, report_id)
 );
 CREATE INDEX push_due ON push (due) WHERE status = 'waiting';
+
+-- What every page says on top until it is ended; one at a time.
+CREATE TABLE notice (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    author_id integer REFERENCES "user" ON DELETE SET NULL,
+    text text NOT NULL CHECK (length(text) BETWEEN 1 AND 2000),
+    ended timestamptz
+);
+CREATE UNIQUE INDEX notice_shown ON notice ((true)) WHERE ended IS NULL;
+
+-- What each build host last said of itself: see buildsrht.services.runners.
+CREATE TABLE runner (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    seen timestamptz NOT NULL DEFAULT now(),
+    facts jsonb NOT NULL DEFAULT '{}'
+);
+
+-- Bytes in storage whose rows are gone, until the janitor has deleted them too: everything whose
+-- key begins with `prefix`.
+CREATE TABLE erasure (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    created timestamptz NOT NULL DEFAULT now(),
+    prefix text NOT NULL CHECK (length(prefix) > 5)
+);

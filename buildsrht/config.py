@@ -170,6 +170,8 @@ class Web:
     proxies: int = option(number, "0")
     processes: int = option(positive, "2")
     threads: int = option(positive, "16")
+    streams: int = option(positive, "48")
+    registration: bool = option(yes_or_no, "no")
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,7 @@ class User(Base):
     updated: Mapped[datetime] = _generated()
     email: Mapped[str | None]
     password: Mapped[str | None]
+    suspended: Mapped[datetime | None]
 
     @property
     def canonical_name(self) -> str:
@@ -156,6 +157,21 @@ class SignIn(Base):
     user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
     hash: Mapped[bytes]
     expires: Mapped[datetime]
+
+    user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
+
+
+class PasswordReset(Base):
+    """A way back in for whoever forgot a password."""
+
+    __tablename__ = "password_reset"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    user_id: Mapped[int] = mapped_column(ForeignKey("user.id"))
+    hash: Mapped[bytes]
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
 
     user: Mapped[User] = relationship(lazy="joined", innerjoin=True)
 
@@ -383,6 +399,7 @@ class Log(Base):
     task_id: Mapped[int | None] = mapped_column(ForeignKey("task.id"))
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes]
+    lines: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Artifact(Base):
@@ -522,3 +539,38 @@ class Push(Base):
     job_ids: Mapped[list[int]] = mapped_column(default=list)
 
     hook: Mapped[Hook] = relationship(lazy="joined", innerjoin=True)
+
+
+class Notice(Base):
+    """What every page says on top until it is ended."""
+
+    __tablename__ = "notice"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    created: Mapped[datetime] = _generated()
+    author_id: Mapped[int | None] = mapped_column(ForeignKey("user.id"))
+    text: Mapped[str]
+    ended: Mapped[datetime | None]
+
+    author: Mapped[User | None] = relationship(lazy="joined")
+
+
+class Runner(Base):
+    """A build host, and what it last said of itself."""
+
+    __tablename__ = "runner"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    seen: Mapped[datetime] = _generated()
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Erasure(Base):
+    """Bytes in storage whose rows are gone: all whose key begins with `prefix`."""
+
+    __tablename__ = "erasure"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    created: Mapped[datetime] = _generated()
+    prefix: Mapped[str]
