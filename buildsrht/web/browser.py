@@ -129,7 +129,8 @@ def _finish(response: Response) -> Response:
     response.headers.update(
         {
             "Content-Security-Policy": (
-                "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; "
+                "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; "
+                "img-src 'self'; base-uri 'none'; "
                 f"form-action {targets}; frame-ancestors 'none'"
             ),
             "Cross-Origin-Opener-Policy": "same-origin",
