@@ -8,7 +8,7 @@ from flask import Flask, abort, request
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from buildsrht import api, oauth, serving, web
+from buildsrht import api, browsing, oauth, serving, web
 from buildsrht.backend import Backend
 
 
@@ -28,6 +28,7 @@ def create_app(backend: Backend) -> Flask:
     )
     app.before_request(_refuse_nul)
     serving.install(app, backend)
+    browsing.install(app)
     oauth.install(app, backend)
     api.install(app)
     web.install(app, backend)

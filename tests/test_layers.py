@@ -32,6 +32,7 @@ MAY_NOT_IMPORT = {
     "buildsrht/storage.py": (*HTTP, *SURFACES, "click", "buildsrht.services", "buildsrht.models"),
     "buildsrht/backend.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/graphql": (*HTTP, *SURFACES, "click"),
+    **dict.fromkeys(("buildsrht/serving.py", "buildsrht/browsing.py"), (*SURFACES, "click")),
     "buildsrht/web": ("buildsrht.api", "buildsrht.app", "buildsrht.cli", "click", "sqlalchemy"),
     "buildsrht/oauth": (
         "buildsrht.web",

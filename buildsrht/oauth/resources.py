@@ -1,8 +1,12 @@
-"""Let in whoever brings a good token: the first line of every protected view.
+"""Let in whoever brings a good token, or reads in a browser: the first line of protected views.
 
 `Authorization: Bearer X` and `Authorization: token X` mean the same; the second is what clients
 of the original send. A header that is there has to be good, also where none is needed: a client
 whose token has expired should hear of that, not see less than before.
+
+Without that header the sign-in of a browser (buildsrht.browsing) lets its user read everything that
+is theirs, so that pages can link to it. It never lets them change anything: another site can have a
+browser send a request, cookie and all, but no header, and none of the words in the forms of pages.
 """
 
 from authlib.integrations.flask_oauth2 import ResourceProtector
@@ -15,12 +19,14 @@ from authlib.oauth2.rfc6750 import (
 )
 from flask import Flask, current_app, request
 
+from buildsrht import browsing
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden, Unauthorized
 from buildsrht.models import Token, User
 from buildsrht.services.tokens import find_token, is_allowed, is_usable, user_of
 
 EXTENSION = "buildsrht.oauth"
+READING = ("GET", "HEAD")
 
 
 class TokenRefused(Unauthorized):
@@ -73,13 +79,20 @@ def acting_token(scope: str | None) -> Token:
 
 
 def acting_user(scope: str) -> User:
-    """The user who makes this request, with a token that has `scope`."""
-    return user_of(acting_token(scope))
+    """The user who makes this request, with a token that has `scope`, or who reads in a browser."""
+    return _reading_user() or user_of(acting_token(scope))
 
 
 def acting_user_if_any(scope: str) -> User | None:
-    """The same where a token is not needed: None without the header."""
-    return acting_user(scope) if "Authorization" in request.headers else None
+    """The same where neither is needed: None without the header and the cookie."""
+    return acting_user(scope) if "Authorization" in request.headers else _reading_user()
+
+
+def _reading_user() -> User | None:
+    """Who is signed in in the browser that asks, if it only reads."""
+    if "Authorization" in request.headers or request.method not in READING:
+        return None
+    return browsing.current_user()
 
 
 class _BearerForm(BearerTokenValidator):

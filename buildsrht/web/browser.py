@@ -1,4 +1,4 @@
-"""Who browses: the cookies of a browser, and what keeps other sites from acting through it.
+"""Who browses, for pages: signing in and out, and what keeps other sites from acting through that.
 
 A browser has one cookie while somebody is signed in, and another one while nobody is. Every form
 has a word that is made from the one or the other: another site can have a form sent here, but does
@@ -14,13 +14,12 @@ from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, abort, g, redirect, request
 
+from buildsrht.browsing import NOBODY, SIGN_IN, cookie_name, current_user, is_https
 from buildsrht.errors import Forbidden
 from buildsrht.models import User
 from buildsrht.services import sign_ins
 from buildsrht.serving import current_backend
 
-SIGN_IN = "buildsrht"
-NOBODY = "buildsrht-nobody"
 FIELD = "csrf"
 HOME = "/oauth2/personal-token"
 DAY_SECONDS = 86400
@@ -35,18 +34,8 @@ def install(pages: Blueprint) -> None:
 # --- who --------------------------------------------------------------------------------------
 
 
-def current_user() -> User | None:
-    """Who is signed in in this browser."""
-    if "user" not in g:
-        text = request.cookies.get(_cookie(SIGN_IN))
-        with current_backend().transaction() as session:
-            g.user = sign_ins.find_user(session, text) if text else None
-    user: User | None = g.user
-    return user
-
-
 def insist_on_user() -> User:
-    """The same, or else the way to sign in and back here."""
+    """Who is signed in in this browser, or else the way to sign in and back here."""
     user = current_user()
     if user is None:
         here = request.full_path if request.query_string else request.path
@@ -62,7 +51,7 @@ def begin(user: User) -> None:
 
 def end() -> None:
     """From now on this browser is nobody's."""
-    text = request.cookies.get(_cookie(SIGN_IN))
+    text = request.cookies.get(cookie_name(SIGN_IN))
     if text:
         sign_ins.end(current_backend(), text)
     g.user = None
@@ -102,9 +91,9 @@ def form_word() -> str:
 def _browser_text() -> str:
     """What only this browser and we know."""
     if current_user():
-        return request.cookies[_cookie(SIGN_IN)]
+        return request.cookies[cookie_name(SIGN_IN)]
     if "nobody" not in g:
-        g.nobody = request.cookies.get(_cookie(NOBODY)) or secrets.token_urlsafe(32)
+        g.nobody = request.cookies.get(cookie_name(NOBODY)) or secrets.token_urlsafe(32)
     text: str = g.nobody
     return text
 
@@ -123,7 +112,7 @@ def _finish(response: Response) -> Response:
     if "new_sign_in" in g:
         _keep(response, SIGN_IN, g.new_sign_in, sign_ins.DAYS * DAY_SECONDS)
         _keep(response, NOBODY, "", 0)
-    elif "nobody" in g and request.cookies.get(_cookie(NOBODY)) != g.nobody:
+    elif "nobody" in g and request.cookies.get(cookie_name(NOBODY)) != g.nobody:
         _keep(response, NOBODY, g.nobody, DAY_SECONDS)
     targets = " ".join(["'self'", *filter(None, [g.get("form_targets")])])
     response.headers.update(
@@ -147,19 +136,10 @@ def _finish(response: Response) -> Response:
 
 def _keep(response: Response, name: str, text: str, seconds: int) -> None:
     response.set_cookie(
-        _cookie(name),
+        cookie_name(name),
         text,
         max_age=seconds if text else 0,
-        secure=_is_https(),
+        secure=is_https(),
         httponly=True,
         samesite="Lax",
     )
-
-
-def _cookie(name: str) -> str:
-    # With this prefix no other host of the same domain can set it.
-    return f"__Host-{name}" if _is_https() else name
-
-
-def _is_https() -> bool:
-    return current_backend().config.web.origin.startswith("https:")

@@ -4,6 +4,7 @@ from authlib.oauth2 import OAuth2Error
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from buildsrht.browsing import current_user
 from buildsrht.oauth.routes import current_server
 from buildsrht.oauth.server import AUTHORIZE
 from buildsrht.web import browser
@@ -17,7 +18,7 @@ def authorize() -> ResponseReturnValue:
     """Both read the same address, which has all that is asked for; the form has the decision."""
     server = current_server()
     try:
-        grant = server.consent_grant(browser.current_user())
+        grant = server.consent_grant(current_user())
     except OAuth2Error as error:
         if error.redirect_uri:
             # Or else a link to us would lead anybody to any address that somebody has registered.

@@ -3,6 +3,7 @@
 from flask import Blueprint, render_template, request
 from flask.typing import ResponseReturnValue
 
+from buildsrht.browsing import current_user
 from buildsrht.services import accounts, attempts
 from buildsrht.serving import current_backend
 from buildsrht.web import browser
@@ -14,7 +15,7 @@ routes = Blueprint("signing_in", __name__)
 @routes.get("/login")
 def form() -> ResponseReturnValue:
     return_to = browser.local_path(request.args.get("return_to"))
-    if browser.current_user():
+    if current_user():
         browser.go(return_to)
     return _page(return_to)
 

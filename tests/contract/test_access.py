@@ -453,18 +453,46 @@ def test_pages_take_only_forms_that_they_have_made(app, place, cookie_of, row_co
     assert row_counts() == before
 
 
-def test_to_be_signed_in_opens_pages_only(app, place, cookie_of):
+@pytest.mark.parametrize(
+    ("asker", "as_who"), [("owner", "owner"), ("stranger", "stranger"), ("expired", "anonymous")]
+)
+def test_to_be_signed_in_lets_read_what_a_token_lets_and_change_nothing(
+    app, place, cookie_of, row_counts, asker, as_who
+):
     asked = {key: row for key, row in ROUTES.items() if row.way == "token"}
     client = app.test_client()
-    client.set_cookie("buildsrht", cookie_of("owner"))
+    client.set_cookie("buildsrht", cookie_of(asker))
+    before = row_counts()
 
     statuses = {
         (method, rule): client.open(path_of(rule, THERE), method=method, json=row.json).status_code
         for (method, rule), row in asked.items()
     }
 
-    anonymous = ASKERS.index("anonymous")
-    assert statuses == {key: row.statuses[anonymous] for key, row in asked.items()}
+    assert statuses == {
+        (method, rule): row.statuses[ASKERS.index(as_who if method == "GET" else "anonymous")]
+        for (method, rule), row in asked.items()
+    }
+    assert row_counts() == before
+
+
+def test_what_depends_on_who_is_signed_in_is_kept_for_nobody_else(app, place, cookie_of):
+    rules = [
+        rule for (method, rule), row in ROUTES.items() if (row.way, method) == ("token", "GET")
+    ]
+    signed_in = app.test_client()
+    signed_in.set_cookie("buildsrht", cookie_of("owner"))
+
+    for client in (signed_in, app.test_client()):
+        for rule in rules:
+            headers = client.get(path_of(rule, THERE)).headers
+            assert "Cookie" in headers["Vary"], rule
+            assert {"private", "no-store"} & set(headers["Cache-Control"].split(", ")), rule
+            assert headers["X-Content-Type-Options"] == "nosniff", rule
+            assert "Access-Control-Allow-Origin" not in headers, rule
+    for rule in rules:
+        headers = signed_in.get(path_of(rule, THERE)).headers
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin", rule
 
 
 @pytest.mark.parametrize("asker", ["anonymous", "stranger"])

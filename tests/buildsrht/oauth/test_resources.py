@@ -155,3 +155,46 @@ def test_a_token_of_a_job_is_refused_as_soon_as_the_job_is_cancelled(ask, backen
     jobs.cancel(backend, run.job_id, owner)
 
     assert_invalid(ask(f"Bearer {text}"))
+
+
+# --- browsers -----------------------------------------------------------------------------------
+
+
+def test_who_is_signed_in_reads_without_a_token(browse, owner, make_job):
+    make_job("running", visibility=Visibility.PRIVATE)
+
+    assert browse(owner).open("/api/jobs/1").status_code == 200
+    assert browse(owner).client.head("/api/jobs/1").status_code == 200
+    assert browse().open("/api/jobs/1").status_code == 401
+
+
+def test_who_is_signed_in_changes_nothing_without_a_token(browse, owner, make_job, fetch):
+    make_job("pending")
+
+    response = browse(owner).client.post("/api/jobs/1/start")
+
+    assert response.status_code == 401
+    assert response.headers["WWW-Authenticate"] == 'Bearer realm="buildsrht"'
+    assert fetch(1).status == JobStatus.PENDING
+
+
+def test_of_a_token_and_a_sign_in_the_token_counts(browse, owner, stranger, token, make_job):
+    make_job("running", visibility=Visibility.PRIVATE)
+    browser = browse(owner)
+
+    def status(text):
+        return browser.open("/api/jobs/1", headers={"Authorization": text}).status_code
+
+    assert status(f"Bearer {token(stranger)}") == 404
+    assert status(f"Bearer {token(owner, 'profile:read')}") == 403
+    assert status("Bearer unknown") == 401
+
+
+def test_who_has_signed_out_reads_no_more(browse, owner, backend, make_job):
+    make_job("running", visibility=Visibility.PRIVATE)
+    browser = browse(owner)
+
+    browser.open("/account")
+    browser.send("/logout")
+
+    assert browser.client.get("/query/log/1/log").status_code == 404
