@@ -1,43 +1,57 @@
 """A build host that does with a job what a test wants, and only that."""
 
 from buildsrht.backend import Backend
-from buildsrht.logs import LogName
+from buildsrht.logs import LogName, LogWriter
 from buildsrht.models import Job, JobStatus, TaskStatus
-from buildsrht.services import runs
+from buildsrht.services import artifacts, runs
 from buildsrht.services.jobs import log_name
+from worker.logbook import seal_spool
 
 
 class BuildHost:
-    """Takes a job, and does with its tasks and logs what a test wants."""
+    """Takes a job, and does with its tasks, logs and artifacts what a test wants."""
 
     def __init__(self, backend: Backend, job_id: int):
         run = runs.claim(backend, job_id, "host-1")
         assert run
         self._backend = backend
         self._run = run
+        self._spools = backend.config.worker.path / f"{job_id}-spool"
+        self._spools.mkdir(parents=True)
+        self._writers: dict[str | None, LogWriter] = {}
 
     def write(self, task: str | None, text: str) -> None:
-        self._backend.logs.append(self._name(task), text.encode())
+        self._writer(task).write(text.encode())
 
     def start(self, task: str) -> None:
         self._move(task, TaskStatus.RUNNING)
 
     def end(self, task: str, status: str = "success") -> None:
-        self._move(task, TaskStatus(status))
         self._seal(task)
+        self._move(task, TaskStatus(status))
+
+    def keep(self, path: str, data: bytes) -> None:
+        artifacts.keep_artifact(self._backend, self._run, path, [data])
 
     def finish(self, status: str = "success") -> None:
-        self._seal(None)
+        for task in {None, *self._writers}:
+            self._seal(task)
         runs.finish(self._backend, self._run, JobStatus(status))
 
     def _move(self, task: str, to: TaskStatus) -> None:
         runs.move_run_task(self._backend, self._run, self._run.task_ids[task], to)
 
+    def _writer(self, task: str | None) -> LogWriter:
+        if task not in self._writers:
+            spool = self._spools / (task or ".setup")
+            self._writers[task] = LogWriter(self._backend.logs, self._name(task), spool)
+        return self._writers[task]
+
     def _seal(self, task: str | None) -> None:
-        logs, name = self._backend.logs, self._name(task)
-        with self._backend.transaction() as session:
-            logs.seal(session, name, logs.live_chunks(name))
-        logs.drop_live(name)
+        writer = self._writer(task)
+        writer.close()
+        seal_spool(self._backend, writer.name, writer.spool)
+        del self._writers[task]
 
     def _name(self, task: str | None) -> LogName:
         with self._backend.transaction() as session:

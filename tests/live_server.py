@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from socket import create_server
+from socket import create_server, socket
 
 from flask import Flask
 from werkzeug.serving import make_server
@@ -24,12 +24,13 @@ def live_server(backend: Backend, runner: str) -> Iterator[Backend]:
             worker=replace(backend.config.worker, name=runner),
         )
         backend = replace(backend, config=settings)
-        with _served(create_app(backend), listener):
+        with served(create_app(backend), listener):
             yield backend
 
 
 @contextmanager
-def _served(app: Flask, listener) -> Iterator[None]:
+def served(app: Flask, listener: socket) -> Iterator[None]:
+    """Answer on this listener with an application that is there already."""
     server = make_server("127.0.0.1", 0, app, threaded=True, fd=listener.fileno())
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
