@@ -1,6 +1,9 @@
 // What every page has with a script: copy buttons, times of the reader's clock, keys.
 //
-// Nothing here is needed to act: all of it only shortens the way.
+// Nothing here is needed to act: all of it only shortens the way. A link that a key leads to says so
+// itself: <a href="/submit" data-keys="g s">.
+
+import { keys } from "./keys.js";
 
 const COPIED_MILLISECONDS = 1500;
 
@@ -17,3 +20,10 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
 for (const time of document.querySelectorAll("time[datetime]")) {
   time.title = new Date(time.dateTime).toLocaleString();
 }
+
+for (const link of document.querySelectorAll("a[data-keys]")) {
+  keys("Go to", { [link.dataset.keys]: [link.dataset.words ?? link.textContent, () => link.click()] });
+}
+
+const search = document.querySelector("input[type=search]");
+if (search) keys("Everywhere", { "/": ["Search", () => search.select()] });
