@@ -5,6 +5,9 @@ move of a task pays for that, so it is one statement that PostgreSQL plans in no
 who have a webhook another. Like the rest of the outbox, deliveries are sent to the queue when the
 transaction has committed (buildsrht.backend).
 
+Whoever records an event of a job holds that job's row. So its events become visible in the order of
+their ids, and who has seen one has missed none before it (buildsrht.services.stream).
+
 Knows nothing of how anything is delivered, nor of what a webhook asks for.
 """
 

@@ -17,7 +17,7 @@ end what its triggers ask for (buildsrht.outbox).
 from typing import Any
 
 from sqlalchemy import func, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from buildsrht import events
@@ -69,19 +69,19 @@ def move_job(
         note_end_of_job(session, job_id, to)
 
 
-def move_task(
-    session: Session, task_id: int, to: TaskStatus, *only_if: ColumnElement[bool]
-) -> None:
-    """Move a task to `to`, or raise Conflict, with the same promises."""
-    # Under another name, so that `only_if` may ask for jobs of its own.
-    job = aliased(Job)
+def move_task(session: Session, task_id: int, to: TaskStatus) -> None:
+    """Move a task to `to`, or raise Conflict, with the same promises.
+
+    The caller holds the job's row, or else what happens to the job could be told in another order
+    than it is seen in.
+    """
     moved = session.execute(
         update(Task)
-        .where(Task.id == task_id, Task.status.in_(_before(TASK_FOLLOWS, to)), *only_if)
-        .where(Task.job_id == job.id)
+        .where(Task.id == task_id, Task.status.in_(_before(TASK_FOLLOWS, to)))
+        .where(Task.job_id == Job.id)
         .values(status=to, updated=func.now())
         .execution_options(synchronize_session=False)
-        .returning(job.id, job.owner_id, job.status, job.attempt)
+        .returning(Job.id, Job.owner_id, Job.status, Job.attempt)
     ).first()
     if moved is None:
         raise Conflict(f"task {task_id} cannot become {to} now")

@@ -119,9 +119,9 @@ def _lease_end(backend: Backend) -> ColumnElement[datetime]:
 
 def move_run_task(backend: Backend, run: Run, task_id: int, to: TaskStatus) -> None:
     """Move a task of a job that is still ours; Conflict otherwise."""
-    ours = select(Job.id).where(run.is_ours).exists()
     with backend.transaction() as session:
-        move_task(session, task_id, to, ours)
+        require_ours(session, run)
+        move_task(session, task_id, to)
 
 
 def require_ours(session: Session, run: Run) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
-from buildsrht.models import Job, JobStatus
+from buildsrht.models import Job, JobStatus, TaskStatus
 from buildsrht.services import jobs, runs
 from buildsrht.services.groups import create_group
 
@@ -102,7 +102,13 @@ def verbs(owner):
     def expire(backend):
         return "done" if runs.expire_leases(backend) else "nothing"
 
-    return {verb.__name__: verb for verb in (start, cancel, claim, finish, renew, expire)}
+    def move(backend):
+        with backend.transaction() as session:
+            [task, *_] = session.get_one(Job, 1).tasks
+        runs.move_run_task(backend, ours, task.id, TaskStatus.RUNNING)
+        return "done"
+
+    return {verb.__name__: verb for verb in (start, cancel, claim, finish, renew, expire, move)}
 
 
 @pytest.fixture
@@ -170,6 +176,14 @@ def test_a_cancel_that_was_accepted_is_kept_even_when_the_host_is_lost(
     runs.expire_leases(backend)
 
     assert fetch(1).status == JobStatus.CANCELLED
+
+
+def test_no_task_begins_in_a_job_that_is_about_to_end(make_job, race, verbs, fetch):
+    make_job("running")
+
+    assert race(verbs["finish"], verbs["move"]) == (JobStatus.SUCCESS, "refused")
+
+    assert [task.status for task in fetch(1).tasks] == ["pending", "pending"]
 
 
 def test_of_two_groups_that_want_the_same_jobs_one_gets_them(make_job, backend, owner, race):
