@@ -19,6 +19,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
 from buildsrht.models import OAuthClient, User
 from buildsrht.services.opaque import digest_of, new_text
+from buildsrht.services.users import lock_user
 
 SECRET_PREFIX = "bsrht_client_"
 NAME_CHARACTERS = 128
@@ -118,8 +119,7 @@ def register_client(
     _check(name, description, url, uris)
     secret = new_text(SECRET_PREFIX) if confidential else None
     with backend.transaction() as session:
-        # Of several at once each counts those before.
-        session.execute(select(User.id).where(User.id == owner.id).with_for_update())
+        lock_user(session, owner)
         of_owner = select(func.count(OAuthClient.id)).where(OAuthClient.owner_id == owner.id)
         if session.scalars(of_owner).one() >= CLIENTS_OF_A_USER:
             reason = f"you have {CLIENTS_OF_A_USER} already: delete one"

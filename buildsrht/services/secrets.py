@@ -25,7 +25,7 @@ from buildsrht.models import Secret, SecretKind, User
 from buildsrht.services import runs
 from buildsrht.services.runs import Run
 from buildsrht.services.sealing import hold_keys, secret_context
-from buildsrht.services.users import ensure_user, require_user
+from buildsrht.services.users import ensure_user, lock_user, require_user
 
 NAME_LENGTHS = range(3, 513)
 MODE = re.compile(r"0?[0-7]{3}")
@@ -156,7 +156,7 @@ def create_secret(backend: Backend, user: str, new: NewSecret) -> Secret:
     secret, plain = _read(new)
     with backend.transaction() as session:
         owner = ensure_user(session, user)
-        _lock_secrets(session, owner)
+        lock_user(session, owner)
         if new.name is not None and _is_taken(session, owner, new.name):
             raise BadInput([FieldError("name", f"{new.name!r} is the name of another secret")])
         secret.owner_id = owner.id
@@ -186,7 +186,7 @@ def share_secret(backend: Backend, user: str, uuid: UUID, receiver: str) -> Secr
         hold_keys(session)
         original = _require_secret(session, require_user(session, user), uuid)
         owner = require_user(session, receiver)
-        _lock_secrets(session, owner)
+        lock_user(session, owner)
         if find_secret(session, owner, uuid):
             raise Conflict(f"{owner.canonical_name} has the secret {uuid} already")
         copy = Secret(
@@ -279,12 +279,6 @@ def _require_secret(session: Session, owner: User, uuid: UUID) -> Secret:
     if secret is None:
         raise NotFound(f"{owner.canonical_name} has no secret {uuid}")
     return secret
-
-
-def _lock_secrets(session: Session, owner: User) -> None:
-    """Let nobody else add to this user's secrets until the transaction ends, so that what is free
-    now stays free."""
-    session.execute(select(User.id).where(User.id == owner.id).with_for_update(key_share=True))
 
 
 def _is_taken(session: Session, owner: User, name: str) -> bool:

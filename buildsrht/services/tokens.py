@@ -19,7 +19,7 @@ from buildsrht.models import Job, JobStatus, OAuthGrant, Token, User
 from buildsrht.services.opaque import digest_of, new_text
 from buildsrht.services.runs import Run, require_ours
 from buildsrht.services.scopes import NEEDED, granted, read_scopes
-from buildsrht.services.users import ensure_user, require_user
+from buildsrht.services.users import ensure_user, lock_user, require_user
 
 PREFIX = "bsrht_"
 DEFAULT_DAYS = 365
@@ -66,6 +66,7 @@ def create_token(
     text = new_text(PREFIX)
     with backend.transaction() as session:
         owner = ensure_user(session, user)
+        lock_user(session, owner)
         if len(list_tokens(session, owner)) >= TOKENS_OF_A_USER:
             raise BadInput([FieldError("user", f"has {TOKENS_OF_A_USER} tokens: revoke some")])
         session.add(

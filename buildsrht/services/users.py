@@ -21,6 +21,15 @@ def ensure_user(session: Session, name: str) -> User:
     return session.scalars(select(User).where(User.name == name)).one()
 
 
+def lock_user(session: Session, user: User) -> None:
+    """Let nobody else who locks this user go on until the transaction ends: so that of two who add
+    to what a user has, the second counts, and finds taken, what the first has added.
+
+    Rows that only name the user, a job say, come in all the same: this is FOR NO KEY UPDATE.
+    """
+    session.execute(select(User.id).where(User.id == user.id).with_for_update(key_share=True))
+
+
 def find_user(session: Session, name: str) -> User | None:
     return session.scalar(select(User).where(User.name == name))
 

@@ -37,6 +37,7 @@ from buildsrht.models import (
     Webhook,
 )
 from buildsrht.services.scopes import granted
+from buildsrht.services.users import lock_user
 
 # Of one user. Each event costs as many evaluations.
 MOST = 50
@@ -77,8 +78,7 @@ def create_webhook(
     _check(url, events, query, check_query)
     with backend.transaction() as session:
         insist_on_person(session, bearer)
-        # So that of two at once the second counts the first.
-        session.get_one(User, bearer.user.id, with_for_update={"key_share": True})
+        lock_user(session, bearer.user)
         has = select(func.count()).where(Webhook.owner_id == bearer.user.id)
         if (session.scalar(has) or 0) >= MOST:
             raise Conflict(f"you have {MOST} webhooks, and nobody may have more")
