@@ -6,10 +6,14 @@ limits that hold for every request.
 
 from flask import Flask, abort, request
 from flask.json.provider import DefaultJSONProvider
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from buildsrht import api, browsing, oauth, serving, web
+from buildsrht.api.errors import http_error
 from buildsrht.backend import Backend
+from buildsrht.web.errors import no_such_address
 
 
 class _JSON(DefaultJSONProvider):
@@ -32,7 +36,16 @@ def create_app(backend: Backend) -> Flask:
     oauth.install(app, backend)
     api.install(app)
     web.install(app, backend)
+    app.register_error_handler(404, _no_such_address)
     return app
+
+
+def _no_such_address(error: NotFound) -> ResponseReturnValue:
+    """Browsers say that they want a page, and programs do not."""
+    wanted = request.accept_mimetypes.best_match(["application/json", "text/html"])
+    if request.url_rule is None and wanted == "text/html":
+        return no_such_address()
+    return http_error(error)
 
 
 def _refuse_nul() -> None:

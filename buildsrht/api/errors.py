@@ -29,7 +29,7 @@ def install(app: Flask) -> None:
     for outage in OUTAGES:
         app.register_error_handler(outage, _unavailable)
     # Also what Flask makes of any other exception, after it has logged the traceback.
-    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(HTTPException, http_error)
 
 
 def _envelope(errors: Iterable[FieldError]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def _unavailable(error: Exception) -> ResponseReturnValue:
     return _one(log_outage(error)), 503, {"Retry-After": str(RETRY_SECONDS)}
 
 
-def _http_error(error: HTTPException) -> ResponseReturnValue:
+def http_error(error: HTTPException) -> ResponseReturnValue:
     # What it says of itself matters: Allow, Content-Range. What it has for people does not.
     headers = Headers(error.get_headers())
     headers.remove("Content-Type")

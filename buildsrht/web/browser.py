@@ -9,7 +9,7 @@ as somebody else.
 import hmac
 import secrets
 from hashlib import sha256
-from typing import NoReturn
+from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 from flask import Blueprint, Response, abort, g, redirect, request
@@ -27,8 +27,13 @@ DAY_SECONDS = 86400
 
 def install(pages: Blueprint) -> None:
     pages.before_request(_insist_on_our_forms)
-    pages.after_request(_finish)
-    pages.context_processor(lambda: {"user": current_user(), "csrf": form_word, "field": FIELD})
+    pages.after_request(finish)
+    pages.context_processor(frame)
+
+
+def frame() -> dict[str, Any]:
+    """What each page has around its content."""
+    return {"user": current_user(), "csrf": form_word, "field": FIELD}
 
 
 # --- who --------------------------------------------------------------------------------------
@@ -108,7 +113,7 @@ def _insist_on_our_forms() -> None:
 # --- answers ----------------------------------------------------------------------------------
 
 
-def _finish(response: Response) -> Response:
+def finish(response: Response) -> Response:
     if "new_sign_in" in g:
         _keep(response, SIGN_IN, g.new_sign_in, sign_ins.DAYS * DAY_SECONDS)
         _keep(response, NOBODY, "", 0)

@@ -2,13 +2,14 @@
 
 from functools import partial
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, make_response, render_template
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from buildsrht.backend import OUTAGES
 from buildsrht.errors import BadInput, BuildsError, TooMany, Unavailable
 from buildsrht.serving import RETRY_SECONDS, STATUSES, log_outage
+from buildsrht.web import browser
 
 
 def install(pages: Blueprint) -> None:
@@ -18,6 +19,12 @@ def install(pages: Blueprint) -> None:
     for outage in OUTAGES:
         pages.register_error_handler(outage, _unavailable)
     pages.register_error_handler(HTTPException, _http_error)
+
+
+def no_such_address() -> Response:
+    """For people who went where nothing is, which is on none of our pages."""
+    html = render_template("error.html", said="there is no such page", **browser.frame())
+    return browser.finish(make_response(html, 404))
 
 
 def _page(status: int, said: str) -> tuple[str, int]:

@@ -106,3 +106,29 @@ def test_a_path_with_doubled_slashes_leads_to_the_right_one(client):
 
     assert response.status_code == 308
     assert response.headers["Location"].endswith("/api/jobs")
+
+
+BROWSERS = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def test_people_who_went_where_nothing_is_see_a_page(browse, owner):
+    page = browse(owner).open("/there/is/nothing", headers={"Accept": BROWSERS})
+
+    assert page.status_code == 404
+    assert "there is no such page" in page.text
+    assert "~owner" in page.text
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize("accept", ["*/*", "application/json", "text/plain, */*"])
+def test_programs_that_ask_there_get_an_error_as_anywhere(client, accept):
+    response = client.get("/there/is/nothing", headers={"Accept": accept})
+
+    assert response.status_code == 404
+    assert response.json["errors"][0]["reason"]
+
+
+def test_programs_and_people_get_the_same_from_an_address_that_is_the_apis(client):
+    response = client.get("/artifacts/1/0/x", headers={"Accept": BROWSERS})
+
+    assert (response.status_code, response.json["errors"][0].keys()) == (404, {"reason"})
