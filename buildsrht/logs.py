@@ -66,17 +66,22 @@ class Logs:
         """The log now; one that nobody has written yet is empty and not sealed."""
         sealed = _sealed(session, name)
         if not sealed:
-            live = self._redis.strlen(name.live_key)
+            live = self.live_view(name)
             # Sealing adds the row before it drops the live bytes. So whoever asks again misses
             # neither; and a log that was sealed long ago is read without Redis.
             sealed = _sealed(session, name)
         if not sealed:
-            return LogView(live, None, lambda start, end: self._read_live(name, start, end))
+            return live
         return LogView(
             sealed.size,
             sealed.sha256,
             lambda start, end: self._storage.read(name.storage_key, start, end),
         )
+
+    def live_view(self, name: LogName) -> LogView:
+        """What Redis has of the log now: nothing, once it is sealed. For those who ask often."""
+        size = self._redis.strlen(name.live_key)
+        return LogView(size, None, lambda start, end: self._read_live(name, start, end))
 
     def _read_live(self, name: LogName, start: int, end: int) -> Iterator[bytes]:
         for offset in range(start, end, CHUNK):
