@@ -24,15 +24,17 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
-from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.errors import BadInput, Conflict, FieldError, NotFound
 from buildsrht.models import Forge, Hook, Job, Push, PushStatus, User, Visibility
 from buildsrht.queue import ERRAND_SECONDS
 from buildsrht.services.sealing import credential_context, hold_keys, hook_context
-from buildsrht.services.users import ensure_user
+from buildsrht.services.users import ensure_user, lock_user
 
 log = logging.getLogger(__name__)
 
 PAGE = 50
+# Of one user.
+MOST = 100
 SECRET_BYTES = 32
 # Begins a secret that is a key, where a forge takes both.
 SIGNING_KEY = "whsec_"
@@ -65,6 +67,17 @@ class NewHook:
     pull_requests: bool = False
     credential: str | None = None
     public_key: str | None = None
+
+
+@dataclass(frozen=True)
+class HookSettings:
+    """What can be changed of a hook. Without a new `credential` it keeps the one that it has, if it
+    has one, unless it is to forget it."""
+
+    visibility: Visibility
+    pull_requests: bool
+    credential: str | None = None
+    forgets_credential: bool = False
 
 
 # --- rules ------------------------------------------------------------------------------------
@@ -101,16 +114,32 @@ def create_hook(backend: Backend, user: str, wanted: NewHook) -> tuple[Hook, str
         pull_requests=wanted.pull_requests,
     )
     with backend.transaction() as session:
+        owner = ensure_user(session, user)
+        _insist_on_room(session, owner)
         hold_keys(session)
-        hook.sealed = backend.keys.seal(proof.encode(), hook_context(hook))
+        _seal_proof(backend, hook, proof)
         if wanted.credential:
-            plain = wanted.credential.encode()
-            hook.credential = backend.keys.seal(plain, credential_context(hook))
-        hook.owner_id = ensure_user(session, user).id
+            _seal_credential(backend, hook, wanted.credential)
+        hook.owner_id = owner.id
         session.add(hook)
         session.flush()
         session.refresh(hook)
     return hook, proof
+
+
+def _insist_on_room(session: Session, owner: User) -> None:
+    lock_user(session, owner)
+    has = session.scalar(select(func.count()).where(Hook.owner_id == owner.id)) or 0
+    if has >= MOST:
+        raise Conflict(f"{owner.canonical_name} has {MOST} hooks, and nobody may have more")
+
+
+def _seal_proof(backend: Backend, hook: Hook, proof: str) -> None:
+    hook.sealed = backend.keys.seal(proof.encode(), hook_context(hook))
+
+
+def _seal_credential(backend: Backend, hook: Hook, credential: str) -> None:
+    hook.credential = backend.keys.seal(credential.encode(), credential_context(hook))
 
 
 def _check(wanted: NewHook) -> None:
@@ -123,15 +152,26 @@ def _check(wanted: NewHook) -> None:
         problems.append(FieldError("public_key", "sourcehut's, 32 bytes in base64, is needed"))
     if wanted.forge != Forge.SOURCEHUT and wanted.public_key:
         problems.append(FieldError("public_key", "only sourcehut has one; others get a secret"))
-    if wanted.forge == Forge.SOURCEHUT and wanted.pull_requests:
-        problems.append(FieldError("pull_requests", "sourcehut has none"))
-    if wanted.credential is not None and not CREDENTIAL.fullmatch(wanted.credential):
-        problems.append(FieldError("credential", "must be user:token, without spaces"))
-    if wanted.credential is not None and wanted.pull_requests:
-        rule = "a private repository has none: their jobs get no secret to clone it with"
-        problems.append(FieldError("pull_requests", rule))
+    is_private = wanted.credential is not None
+    problems += _problems_of_requests(wanted.forge, wanted.pull_requests, is_private)
+    problems += _problems_of_credential(wanted.credential)
     if problems:
         raise BadInput(problems)
+
+
+def _problems_of_requests(forge: Forge, wanted: bool, is_private: bool) -> list[FieldError]:
+    reasons = []
+    if wanted and forge == Forge.SOURCEHUT:
+        reasons.append("sourcehut has none")
+    if wanted and is_private:
+        reasons.append("a private repository has none: their jobs get no secret to clone it with")
+    return [FieldError("pull_requests", reason) for reason in reasons]
+
+
+def _problems_of_credential(text: str | None) -> list[FieldError]:
+    if text is None or CREDENTIAL.fullmatch(text):
+        return []
+    return [FieldError("credential", "must be user:token, without spaces")]
 
 
 def _is_public_key(text: str) -> bool:
@@ -156,13 +196,54 @@ def list_hooks(session: Session, user: str) -> Sequence[Hook]:
     return session.scalars(select(Hook).join(User).where(User.name == user).order_by(Hook.id)).all()
 
 
+def change_hook(backend: Backend, user: str, uuid: UUID, settings: HookSettings) -> Hook:
+    """Have a hook of `user`'s do otherwise from now on; what was reported before counts as well,
+    unless its jobs are there already. Raises BadInput with every problem."""
+    with backend.transaction() as session:
+        hold_keys(session)
+        hook = require_own_hook(session, user, uuid)
+        keeps = hook.credential is not None and not settings.forgets_credential
+        is_private = keeps or settings.credential is not None
+        problems = [
+            *_problems_of_requests(hook.forge, settings.pull_requests, is_private),
+            *_problems_of_credential(settings.credential),
+        ]
+        if problems:
+            raise BadInput(problems)
+        hook.visibility = settings.visibility
+        hook.pull_requests = settings.pull_requests
+        if settings.credential is not None:
+            _seal_credential(backend, hook, settings.credential)
+        elif not keeps:
+            hook.credential = None
+        return hook
+
+
+def renew_secret(backend: Backend, user: str, uuid: UUID) -> tuple[Hook, str]:
+    """A new secret in place of the one before, which proves nothing from now on. Raises Conflict
+    for sourcehut's, which has none."""
+    with backend.transaction() as session:
+        hold_keys(session)
+        hook = require_own_hook(session, user, uuid)
+        if hook.forge == Forge.SOURCEHUT:
+            raise Conflict("what sourcehut reports is proven with its own key; there is no secret")
+        secret = _new_secret(hook.forge)
+        _seal_proof(backend, hook, secret)
+        return hook, secret
+
+
 def delete_hook(backend: Backend, user: str, uuid: UUID) -> None:
     """Forget a hook and all that was reported to it. Its jobs stay."""
     with backend.transaction() as session:
-        hook = require_hook(session, uuid)
-        if hook.owner.name != user:
-            raise NotFound(f"there is no hook {uuid}")
-        session.delete(hook)
+        session.delete(require_own_hook(session, user, uuid))
+
+
+def require_own_hook(session: Session, user: str, uuid: UUID) -> Hook:
+    """A hook of `user`'s; for everybody else there is none."""
+    hook = require_hook(session, uuid)
+    if hook.owner.name != user:
+        raise NotFound(f"there is no hook {uuid}")
+    return hook
 
 
 def require_hook(session: Session, uuid: UUID) -> Hook:
@@ -236,12 +317,21 @@ def _enqueue(backend: Backend, push_id: int) -> None:
         log.warning("push %d waits but Redis is away: %s", push_id, error)
 
 
-def list_pushes(session: Session, user: str, uuid: UUID | None) -> Sequence[Push]:
-    """What was reported last to a user's hooks, or to one of them; the newest first."""
+def list_pushes(
+    session: Session,
+    user: str,
+    uuid: UUID | None,
+    start: int | None = None,
+    count: int = PAGE,
+) -> Sequence[Push]:
+    """What was reported to a user's hooks, or to one of them, newest first, from id `start`
+    downwards."""
     found = select(Push).join(Hook).join(User).where(User.name == user)
     if uuid:
         found = found.where(Hook.uuid == uuid)
-    return session.scalars(found.order_by(Push.id.desc()).limit(PAGE)).all()
+    if start is not None:
+        found = found.where(Push.id <= start)
+    return session.scalars(found.order_by(Push.id.desc()).limit(count)).all()
 
 
 # --- what the courier asks --------------------------------------------------------------------

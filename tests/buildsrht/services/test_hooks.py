@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy import func, select, text, update
 
 from buildsrht.backend import open_redis
-from buildsrht.errors import BadInput, NotFound, OperatorError
+from buildsrht.errors import BadInput, Conflict, NotFound, OperatorError
 from buildsrht.hooks.event import Event, Update
 from buildsrht.models import Forge, Hook, Push, PushStatus, Visibility
 from buildsrht.queue import push_queue
 from buildsrht.services import hooks
-from buildsrht.services.hooks import NewHook
+from buildsrht.services.hooks import HookSettings, NewHook
 
 URL = "https://forge.example.org/ada/hello"
 PUBLIC_KEY = base64.b64encode(bytes(32)).decode()
@@ -191,6 +191,87 @@ def test_a_user_lists_their_own_hooks(backend, make):
         assert hooks.list_hooks(session, "nobody") == []
 
 
+def test_there_is_an_end_to_how_many(make, monkeypatch, row_counts):
+    monkeypatch.setattr(hooks, "MOST", 1)
+    make()
+    make(user="eve")
+
+    with pytest.raises(Conflict, match="~ada has 1 hooks"):
+        make()
+    assert row_counts()["hook"] == 2
+
+
+def test_what_a_hook_does_is_changed_and_its_address_and_secret_stay(backend, make):
+    hook, secret = make(credential="ada:first")
+    private = HookSettings(Visibility.PRIVATE, pull_requests=False)
+
+    kept = hooks.change_hook(backend, "ada", hook.uuid, private)
+    assert (kept.visibility, kept.pull_requests) == ("private", False)
+    assert hooks.reveal_credential(backend, kept) == b"ada:first"
+
+    other = replace(private, credential="ada:second")
+    changed = hooks.change_hook(backend, "ada", hook.uuid, other)
+    assert hooks.reveal_credential(backend, changed) == b"ada:second"
+
+    open_ = HookSettings(Visibility.PUBLIC, pull_requests=True, forgets_credential=True)
+    opened = hooks.change_hook(backend, "ada", hook.uuid, open_)
+    assert (opened.visibility, opened.pull_requests, opened.credential) == ("public", True, None)
+    assert (opened.uuid, hooks.reveal_proof(backend, opened)) == (hook.uuid, secret)
+
+
+@pytest.mark.parametrize(
+    ("made", "settings", "field"),
+    [
+        ({"credential": "ada:x"}, {"pull_requests": True}, "pull_requests"),
+        ({}, {"pull_requests": True, "credential": "ada:x"}, "pull_requests"),
+        ({}, {"pull_requests": False, "credential": "no colon"}, "credential"),
+        (
+            {"forge": Forge.SOURCEHUT, "public_key": PUBLIC_KEY},
+            {"pull_requests": True},
+            "pull_requests",
+        ),
+    ],
+)
+def test_a_change_that_cannot_be_is_refused_by_name(backend, make, made, settings, field):
+    hook, _ = make(**made)
+    settings = HookSettings(Visibility.PRIVATE, **settings)
+
+    with pytest.raises(BadInput) as refused:
+        hooks.change_hook(backend, "ada", hook.uuid, settings)
+
+    assert [error.field for error in refused.value.errors] == [field]
+    with backend.transaction() as session:
+        assert hooks.require_hook(session, hook.uuid).visibility == "unlisted"
+
+
+def test_a_new_secret_takes_the_place_of_the_one_before(backend, make):
+    hook, first = make()
+
+    hook, second = hooks.renew_secret(backend, "ada", hook.uuid)
+
+    assert first != second == hooks.reveal_proof(backend, hook)
+
+
+def test_what_sourcehut_signs_with_is_not_ours_to_renew(backend, make):
+    hook, _ = make(forge=Forge.SOURCEHUT, public_key=PUBLIC_KEY)
+
+    with pytest.raises(Conflict, match="its own key"):
+        hooks.renew_secret(backend, "ada", hook.uuid)
+    with backend.transaction() as session:
+        assert hooks.reveal_proof(backend, hooks.require_hook(session, hook.uuid)) == PUBLIC_KEY
+
+
+def test_nobody_changes_the_hook_of_another(backend, hook):
+    for verb in (
+        lambda: hooks.change_hook(
+            backend, "eve", hook.uuid, HookSettings(Visibility.PUBLIC, pull_requests=False)
+        ),
+        lambda: hooks.renew_secret(backend, "eve", hook.uuid),
+    ):
+        with pytest.raises(NotFound, match=f"there is no hook {hook.uuid}"):
+            verb()
+
+
 def test_a_deleted_hook_is_gone_with_what_was_reported_to_it(backend, hook, push):
     hooks.delete_hook(backend, "ada", hook.uuid)
 
@@ -260,6 +341,8 @@ def test_a_user_lists_their_own_pushes_newest_first(backend, make, hook, push):
 
     assert listed("ada", None) == [third.id, second.id, push.id]
     assert listed("ada", hook.uuid) == [second.id, push.id]
+    assert listed("ada", None, second.id) == [second.id, push.id]
+    assert listed("ada", None, None, 2) == [third.id, second.id]
     assert listed("eve", hook.uuid) == []
 
 
