@@ -1,6 +1,5 @@
 """The commands about deliveries: what triggers sent, and what came back."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,7 +27,8 @@ def list_(user: str, job_id: int | None) -> None:
     with opened_backend() as backend, backend.transaction() as session:
         owner = users.require_user(session, user)
         for row in triggers.list_deliveries(session, owner, job_id):
-            cells = (row.id, _subject(row), row.status, row.attempts, _receiver(row), row.error)
+            receiver = triggers.receiver_of(row)
+            cells = (row.id, _subject(row), row.status, row.attempts, receiver, row.error)
             click.echo("\t".join(_printable(str(cell or "")) for cell in cells))
 
 
@@ -60,16 +60,13 @@ def _subject(row: "Delivery") -> str:
     return f"job {row.job_id}" if row.job_id else f"group {row.group_id}"
 
 
-def _receiver(row: "Delivery") -> str:
-    """Without the name and password that an address may have, which are for nobody to see."""
-    return re.sub(r"//[^/?#]*@", "//***@", str(row.trigger.get("url") or row.trigger.get("to")))
-
-
 def _describe(row: "Delivery") -> str:
+    from buildsrht.services.triggers import receiver_of
+
     facts = {
         "delivery": f"{row.id} ({row.uuid})",
         "of": _subject(row),
-        "to": f"{row.trigger['action']} {_receiver(row)}",
+        "to": f"{row.trigger['action']} {receiver_of(row)}",
         "replay of": row.replay_of,
         "status": row.status,
         "attempts": row.attempts,

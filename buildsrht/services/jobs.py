@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from redis.exceptions import RedisError
 from sqlalchemy import func, insert, select, update
@@ -265,6 +265,7 @@ def resubmit(
     execute: bool = True,
     may_use_secrets: bool,
     grantable: frozenset[str],
+    idempotency_key: str | None = None,
 ) -> Job:
     """Submit the manifest of a job once more, as a new job of `viewer`, with the same tags,
     visibility, secrets and tree, and, unless another is given, a note that names the job.
@@ -294,6 +295,7 @@ def resubmit(
         execute=execute,
         secrets=has_secrets and may_use_secrets,
         visibility=job.visibility,
+        idempotency_key=idempotency_key,
         grantable=grantable,
         tree_id=job.tree_id,
         tells=is_own,
@@ -318,11 +320,20 @@ def enqueue(backend: Backend, job_id: int) -> None:
 # --- look -------------------------------------------------------------------------------------
 
 
-def may_see(viewer: User | None, job: Job) -> bool:
+class Guarded(Protocol):
+    """What of a job says who may see it: its row, or these columns of it."""
+
+    @property
+    def owner_id(self) -> int: ...
+    @property
+    def visibility(self) -> Visibility: ...
+
+
+def may_see(viewer: User | None, job: Guarded) -> bool:
     return job.visibility != Visibility.PRIVATE or may_operate(viewer, job)
 
 
-def may_operate(viewer: User | None, job: Job) -> bool:
+def may_operate(viewer: User | None, job: Guarded) -> bool:
     return viewer is not None and (viewer.id == job.owner_id or viewer.admin)
 
 

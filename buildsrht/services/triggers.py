@@ -10,6 +10,7 @@ else's waiting.
 
 import enum
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -283,13 +284,32 @@ def remove_old(backend: Backend) -> None:
 # --- what their owner may do ------------------------------------------------------------------
 
 
-def list_deliveries(session: Session, owner: User, job_id: int | None = None) -> Sequence[Delivery]:
-    """The owner's latest deliveries, newest first, or those of one of their jobs."""
+def list_deliveries(
+    session: Session,
+    owner: User,
+    job_id: int | None = None,
+    start: int | None = None,
+    count: int = PAGE,
+) -> Sequence[Delivery]:
+    """The owner's deliveries, or those of one of their jobs, newest first, from id `start`
+    downwards."""
     # A payload may have a megabyte.
     wanted = select(Delivery).options(defer(Delivery.payload)).where(Delivery.owner_id == owner.id)
     if job_id is not None:
         wanted = wanted.where(Delivery.job_id == job_id)
-    return session.scalars(wanted.order_by(Delivery.id.desc()).limit(PAGE)).all()
+    if start is not None:
+        wanted = wanted.where(Delivery.id <= start)
+    return session.scalars(wanted.order_by(Delivery.id.desc()).limit(count)).all()
+
+
+def receiver_of(delivery: Delivery) -> str:
+    """Whom it goes to, as it may be shown."""
+    return shown_url(str(delivery.trigger.get("url") or delivery.trigger.get("to")))
+
+
+def shown_url(url: str) -> str:
+    """Without the name and password that an address may have, which are for nobody to see."""
+    return re.sub(r"//[^/?#]*@", "//***@", url)
 
 
 def require_delivery(session: Session, delivery_id: int, viewer: User) -> Delivery:

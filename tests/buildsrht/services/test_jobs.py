@@ -167,6 +167,14 @@ def test_a_note_can_be_given_and_the_new_job_be_held_back(make_job, resubmit):
     assert (new.note, new.status) == ("with luck", "pending")
 
 
+def test_the_same_request_to_submit_again_makes_one_job(make_job, resubmit):
+    job = make_job()
+
+    first, second = (resubmit(job, idempotency_key="twice") for _ in range(2))
+
+    assert first.id == second.id == job.id + 1
+
+
 def test_anothers_job_comes_without_secrets_and_triggers_under_ones_own_name(
     make_job, resubmit, stranger
 ):

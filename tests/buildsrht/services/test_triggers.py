@@ -3,6 +3,7 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import func, select, update
@@ -272,6 +273,17 @@ def test_deliveries_are_listed_for_their_owner(delivery, backend, owner, strange
         assert [row.id for row in triggers.list_deliveries(session, owner, job_id=1)] == [1]
         assert triggers.list_deliveries(session, owner, job_id=2) == []
         assert triggers.list_deliveries(session, stranger) == []
+
+
+def test_a_list_goes_on_where_a_page_ends(delivery, backend, owner):
+    attempt(backend, Verdict.DELIVERED)
+    for _ in range(2):
+        triggers.replay(backend, 1, owner)
+
+    with backend.transaction() as session:
+        listed = partial(triggers.list_deliveries, session, owner)
+        assert [row.id for row in listed(count=2)] == [3, 2]
+        assert [row.id for row in listed(start=2)] == [2, 1]
 
 
 def test_a_delivery_is_its_owners_and_nobody_elses(delivery, backend, owner, stranger, admin):
