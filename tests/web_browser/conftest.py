@@ -11,7 +11,7 @@ So the browser belongs to the tests of this directory alone, and is gone when th
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from socket import create_server
 
@@ -63,15 +63,21 @@ def live(connected_app: Flask, backend: Backend, origin: str) -> Backend:
 
 @pytest.fixture
 def open_window(chromium: Browser, live: Backend) -> Iterator[Callable[..., Window]]:
-    """A window in which this user has signed in, or nobody: `open_window(owner, narrow=True)`.
-    When the test is over it has to have had nothing to complain about."""
+    """A window in which this user has signed in, or nobody: `open_window(owner, narrow=True)`."""
+    with windows_at(chromium, live) as make:
+        yield make
+
+
+@contextmanager
+def windows_at(chromium: Browser, backend: Backend) -> Iterator[Callable[..., Window]]:
+    """Windows of a service with this backend, which have nothing to complain about in the end."""
     windows: list[Window] = []
 
     def make(user: User | None = None, **options) -> Window:
-        window = Window(chromium, live.config.web.origin, **options)
+        window = Window(chromium, backend.config.web.origin, **options)
         windows.append(window)
         if user:
-            window.set_cookie(SIGN_IN, sign_ins.begin(live, user))
+            window.set_cookie(SIGN_IN, sign_ins.begin(backend, user))
         return window
 
     yield make

@@ -5,6 +5,7 @@ place that is not ours. A page that was asked for and refused, a 404 say, is no 
 own: that is for the test to say.
 """
 
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
@@ -56,6 +57,12 @@ class Window:
 
     def set_cookie(self, name: str, value: str) -> None:
         self._context.add_cookies([{"name": name, "value": value, "url": self._origin}])
+
+    def resize(self, width: int, height: int) -> None:
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def picture(self, path: Path) -> None:
+        self.page.screenshot(path=path, full_page=True)
 
     def close(self) -> None:
         self._context.close()

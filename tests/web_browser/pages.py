@@ -1,0 +1,49 @@
+"""Every page that there is, and who looks at it. What paths name in braces is in world.py.
+
+A page is named after what it shows: its pictures have that name.
+"""
+
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
+
+AUTHORIZE = urlencode(
+    {
+        "response_type": "code",
+        "redirect_uri": REDIRECT_URI,
+        "scope": "jobs:read jobs:write",
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+)
+
+
+class Page(NamedTuple):
+    """`who` is ada, who has everything, root, who administers, or nobody."""
+
+    name: str
+    who: str
+    path: str
+    status: int = 200
+
+
+PAGES = (
+    Page("login", "nobody", "/login?return_to=/account"),
+    Page("not-found", "ada", "/there/is/no/such/page", 404),
+    Page("account", "ada", "/account"),
+    Page("tokens", "ada", "/oauth2/personal-token"),
+    Page("grants", "ada", "/oauth2/grants"),
+    Page("clients", "ada", "/oauth2/clients"),
+    Page("consent", "ada", f"/oauth2/authorize?client_id={{client_id}}&{AUTHORIZE}"),
+    Page("device", "ada", "/oauth2/device"),
+    Page("device-consent", "ada", "/oauth2/device?user_code={user_code}"),
+    Page("device-unknown", "ada", "/oauth2/device?user_code=NONE-NONE", 404),
+)
+
+# Routes of the pages' blueprint that show none, each with what it is in place of one.
+NOT_PAGES = {
+    "/static/<path:filename>": "files of pages",
+    "/login/provider": "leads to another site",
+    "/login/provider/callback": "leads on",
+}

