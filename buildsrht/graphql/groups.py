@@ -7,8 +7,8 @@ from ariadne import EnumType, InterfaceType, MutationType, ObjectType, QueryType
 
 from buildsrht.errors import BadInput, FieldError
 from buildsrht.graphql.context import Context
-from buildsrht.graphql.problems import Problems
 from buildsrht.models import Job, JobGroup
+from buildsrht.problems import Problems
 from buildsrht.services import groups as group_service
 from buildsrht.services.jobs import check_note
 

@@ -9,9 +9,9 @@ from ariadne import MutationType
 from buildsrht.errors import FieldError
 from buildsrht.graphql.access import GrantMissing
 from buildsrht.graphql.context import Context
-from buildsrht.graphql.problems import Problems
 from buildsrht.graphql.scalars import Upload
 from buildsrht.models import Job, Visibility
+from buildsrht.problems import Problems
 from buildsrht.services import jobs as job_service
 from buildsrht.services import trees
 from buildsrht.services.jobs import BuildPlan, Submission

@@ -1,4 +1,4 @@
-"""All problems of a mutation's arguments at once, before anything is done."""
+"""All problems of a request at once, before anything is done."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Problems:
-    """Arguments are checked one after another; `insist` raises what was wrong with them."""
+    """Values are checked one after another; `insist` raises what was wrong with them."""
 
     def __init__(self) -> None:
         self._found: list[FieldError] = []
@@ -18,7 +18,7 @@ class Problems:
         self._found += problems
 
     def checked(self, value: Any, check: Callable[[Any], T]) -> T | None:
-        """An argument as `check` returns it; None if it is absent, null or wrong."""
+        """A value as `check` returns it; None if it is absent, null or wrong."""
         try:
             return None if value is None else check(value)
         except BadInput as bad:
