@@ -17,12 +17,13 @@ from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
 from playwright.sync_api import Browser
+from werkzeug.test import TestResponse
 
-from buildsrht import serving
+from buildsrht import serving, urls
 from buildsrht.backend import Backend
 from buildsrht.browsing import SIGN_IN
 from buildsrht.logs import Logs
-from buildsrht.services import sign_ins
+from buildsrht.services import artifacts, sign_ins
 from buildsrht.storage import Storage
 from tests.conftest import clean
 from tests.web_browser.conftest import windows_at
@@ -44,6 +45,15 @@ ALL_RULES = {
 }
 # What else there is to a page does not change with its colours.
 RULES_OF_COLOUR = {"runOnly": ["color-contrast", "link-in-text-block"]}
+
+POLICY = "Content-Security-Policy"
+ON_ALL = {"X-Content-Type-Options": "nosniff"}
+ON_PAGES = {
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
 
 CHECKER = [
     *("java", "-XX:TieredStopAtLevel=1", "-Xmx512m", "-jar"),
@@ -134,18 +144,54 @@ def test_no_page_is_forgotten(world: World, connected_app: Flask):
     assert routes - shown == set(NOT_PAGES)
 
 
+# --- as it is sent --------------------------------------------------------------------------------
+
+
+@every_page
+def test_a_page_runs_nothing_but_files_of_ours_and_is_in_no_frame(page, world, connected_app):
+    headers = get(connected_app, world, page).headers
+    policy = dict(each.strip().split(" ", 1) for each in headers.pop(POLICY).split(";"))
+    assert policy.pop("form-action").startswith("'self'")
+    ours = ("script-src", "connect-src", "style-src", "img-src")
+    closed = ("default-src", "base-uri", "frame-ancestors")
+    assert policy == {**dict.fromkeys(ours, "'self'"), **dict.fromkeys(closed, "'none'")}
+    assert dict(headers).items() >= {**ON_ALL, **ON_PAGES}.items()
+    assert "Access-Control-Allow-Origin" not in headers
+    for cookie in headers.getlist("Set-Cookie"):
+        assert {"HttpOnly", "SameSite=Lax"} <= set(cookie.split("; "))
+
+
+def test_what_pages_lead_to_is_taken_for_nothing_else(world, connected_app):
+    job_id = world.names["success"]
+    with world.backend.transaction() as session:
+        [kept] = artifacts.list_artifacts(session, job_id, world.ada)
+    made = urls.artifact("", job_id, kept.secret, kept.name)
+    client = connected_app.test_client()
+    static = [f"/static/{path.name}" for path in STATIC.iterdir()]
+    for path in (*static, urls.task_log("", job_id, "build"), made):
+        answer = client.get(path)
+        assert answer.status_code == 200
+        assert dict(answer.headers).items() >= ON_ALL.items(), path
+    assert client.get(made).headers[POLICY] == "sandbox; default-src 'none'"
+
+
+def get(app: Flask, world: World, page: Page) -> TestResponse:
+    """The page without a browser."""
+    client = app.test_client()
+    user = world.user(page.who)
+    if user:
+        client.set_cookie(SIGN_IN, sign_ins.begin(world.backend, user))
+    response = client.get(path_of(page, world), headers={"Accept": "text/html"})
+    assert response.status_code == page.status
+    return response
+
+
 # --- as it is written -----------------------------------------------------------------------------
 
 
 def test_every_page_is_valid_html(world: World, connected_app: Flask, tmp_path: Path):
     for page in PAGES:
-        client = connected_app.test_client()
-        user = world.user(page.who)
-        if user:
-            client.set_cookie(SIGN_IN, sign_ins.begin(world.backend, user))
-        html = client.get(path_of(page, world), headers={"Accept": "text/html"})
-        assert html.status_code == page.status
-        (tmp_path / f"{page.name}.html").write_bytes(html.data)
+        (tmp_path / f"{page.name}.html").write_bytes(get(connected_app, world, page).data)
     assert check("--Werror", *sorted(tmp_path.iterdir())) == []
 
 
