@@ -3,6 +3,7 @@
 A page is named after what it shows: its pictures have that name.
 """
 
+import re
 from typing import NamedTuple
 from urllib.parse import urlencode
 
@@ -41,9 +42,5 @@ PAGES = (
     Page("device-unknown", "ada", "/oauth2/device?user_code=NONE-NONE", 404),
 )
 
-# Routes of the pages' blueprint that show none, each with what it is in place of one.
-NOT_PAGES = {
-    "/static/<path:filename>": "files of pages",
-    "/login/provider": "leads to another site",
-    "/login/provider/callback": "leads on",
-}
+# Routes of the pages' blueprint that show none: files, pictures and feeds, and what only leads on.
+NO_PAGES = re.compile(r"/static/.*|.*\.(svg|xml)|/login/provider(/callback)?")
