@@ -234,6 +234,11 @@ CREATE INDEX job_group_member ON job (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX job_tree ON job (tree_id) WHERE tree_id IS NOT NULL;
 -- The janitor and the queue page read unfinished jobs only; this index stays small for ever.
 CREATE INDEX job_unfinished ON job (id) WHERE status IN ('pending', 'queued', 'running');
+-- What badges and feeds tell: public jobs that are over, of a user and of the first of their tags.
+CREATE INDEX job_published ON job (owner_id, id DESC)
+    WHERE visibility = 'public' AND finished IS NOT NULL;
+CREATE INDEX job_published_tag ON job (owner_id, coalesce(tags[1], ''), id DESC)
+    WHERE visibility = 'public' AND finished IS NOT NULL;
 
 -- A token is shown once and kept as the SHA-256 of its text: it has 256 random bits, so that a
 -- slow password hash would protect nothing. One that was made for a job is good while that runs, and

@@ -8,6 +8,10 @@ service and renders a template.
     words       what scopes allow, for people
     signing_in, provider, account, consent, devices, clients, grants, personal_tokens
                 the pages; each has its `routes`
+    badges, feeds
+                what is told outside the pages: pictures and XML
+    drawing, xml
+                what those are made of
 """
 
 from flask import Blueprint, Flask
@@ -15,11 +19,13 @@ from flask import Blueprint, Flask
 from buildsrht.backend import Backend
 from buildsrht.web import (
     account,
+    badges,
     browser,
     clients,
     consent,
     devices,
     errors,
+    feeds,
     grants,
     personal_tokens,
     provider,
@@ -41,6 +47,7 @@ def install(app: Flask, backend: Backend) -> None:
     for part in (
         *(signing_in, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
+        *(badges, feeds),
     ):
         pages.register_blueprint(part.routes)
     app.register_blueprint(pages)

@@ -133,9 +133,9 @@ def finish(response: Response) -> Response:
             "X-Frame-Options": "DENY",
         }
     )
-    if request.endpoint != "web.static":
-        # They have words for forms in them, and some a secret that is shown once.
-        response.headers["Cache-Control"] = "no-store"
+    # They have words for forms in them, and some a secret that is shown once. What has neither says
+    # itself how long it may be kept.
+    response.headers.setdefault("Cache-Control", "no-store")
     return response
 
 

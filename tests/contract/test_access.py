@@ -93,6 +93,14 @@ ROUTES = {
     ("GET", "/healthz"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/api/openapi.json"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/.well-known/oauth-authorization-server"): Row("open", (200, 200, 200, 200, 200, 200)),
+    # What is told outside the pages is told to all alike, of public jobs only.
+    ("GET", "/~<owner>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/<path:tags>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/rss.xml"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/<path:tags>/rss.xml"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/cc.xml"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/<path:tags>/cc.xml"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/job/<int:job_id>/icon.svg"): Row("cookie", (404, 404, 404, 404, 404, 200)),
     ("GET", "/static/<path:filename>"): Row("open", (200, 200, 200, 200, 200, 200)),
     # 303 leads to the page to sign in, and from there to the usual page who has signed in.
     ("GET", "/login"): Row("cookie", (200, 303, 200, 200, 200, 303)),
@@ -375,6 +383,8 @@ def path_of(rule: str, number: int) -> str:
         "name": "out.txt",
         "uuid": str(HOOK),
         "filename": "style.css",
+        "owner": "owner",
+        "tags": "project/part",
     }
     return re.sub(r"<(?:\w+:)?(\w+)>", lambda found: texts.get(found[1], str(number)), rule)
 

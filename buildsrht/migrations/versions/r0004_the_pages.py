@@ -42,6 +42,11 @@ CREATE TABLE erasure (
     created timestamptz NOT NULL DEFAULT now(),
     prefix text NOT NULL CHECK (length(prefix) > 5)
 );
+
+CREATE INDEX job_published ON job (owner_id, id DESC)
+    WHERE visibility = 'public' AND finished IS NOT NULL;
+CREATE INDEX job_published_tag ON job (owner_id, coalesce(tags[1], ''), id DESC)
+    WHERE visibility = 'public' AND finished IS NOT NULL;
 """
 
 
