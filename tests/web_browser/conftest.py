@@ -11,7 +11,7 @@ So the browser belongs to the tests of this directory alone, and is gone when th
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from socket import create_server
 
@@ -21,12 +21,9 @@ from playwright.sync_api import Browser, sync_playwright
 
 from buildsrht import serving
 from buildsrht.backend import Backend
-from buildsrht.browsing import SIGN_IN
-from buildsrht.models import User
-from buildsrht.services import sign_ins
 from tests.build_host import BuildHost
 from tests.live_server import served
-from tests.web_browser.window import Window
+from tests.web_browser.window import Window, windows_at
 
 CHROMIUM = "/usr/bin/chromium"
 # Its sandbox refuses root; and a container may have next to nothing in /dev/shm.
@@ -66,24 +63,6 @@ def open_window(chromium: Browser, live: Backend) -> Iterator[Callable[..., Wind
     """A window in which this user has signed in, or nobody: `open_window(owner, narrow=True)`."""
     with windows_at(chromium, live) as make:
         yield make
-
-
-@contextmanager
-def windows_at(chromium: Browser, backend: Backend) -> Iterator[Callable[..., Window]]:
-    """Windows of a service with this backend, which have nothing to complain about in the end."""
-    windows: list[Window] = []
-
-    def make(user: User | None = None, **options) -> Window:
-        window = Window(chromium, backend.config.web.origin, **options)
-        windows.append(window)
-        if user:
-            window.set_cookie(SIGN_IN, sign_ins.begin(backend, user))
-        return window
-
-    yield make
-    for window in windows:
-        window.close()
-    assert [complaint for window in windows for complaint in window.complaints] == []
 
 
 @pytest.fixture

@@ -26,9 +26,8 @@ from buildsrht.logs import Logs
 from buildsrht.services import artifacts, sign_ins
 from buildsrht.storage import Storage
 from tests.conftest import clean
-from tests.web_browser.conftest import windows_at
 from tests.web_browser.pages import NO_PAGES, PAGES, Page
-from tests.web_browser.window import NARROW, WIDE, Window
+from tests.web_browser.window import NARROW, WIDE, Window, windows_at
 from tests.web_browser.world import World, make_world
 
 ROOT = Path(__file__).parents[2]

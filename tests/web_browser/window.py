@@ -5,10 +5,17 @@ place that is not ours. A page that was asked for and refused, a 404 say, is no 
 own: that is for the test to say.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
+
+from buildsrht.backend import Backend
+from buildsrht.browsing import SIGN_IN
+from buildsrht.models import User
+from buildsrht.services import sign_ins
 
 WIDE = (1280, 800)
 NARROW = (360, 740)
@@ -93,3 +100,21 @@ class Window:
         place: Any = message.location
         if message.type in ("error", "warning") and place["url"] not in self._refused:
             self.complaints.append(f"{self.page.url}: {message.text} ({place['url']})")
+
+
+@contextmanager
+def windows_at(chromium: Browser, backend: Backend) -> Iterator[Callable[..., Window]]:
+    """Windows of a service with this backend, which have nothing to complain about in the end."""
+    windows: list[Window] = []
+
+    def make(user: User | None = None, **options) -> Window:
+        window = Window(chromium, backend.config.web.origin, **options)
+        windows.append(window)
+        if user:
+            window.set_cookie(SIGN_IN, sign_ins.begin(backend, user))
+        return window
+
+    yield make
+    for window in windows:
+        window.close()
+    assert [complaint for window in windows for complaint in window.complaints] == []
