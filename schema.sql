@@ -4,6 +4,9 @@
 -- Times are UTC. States move by compare-and-set only (buildsrht/status.py); the constraints
 -- below hold whatever the code does.
 
+-- Finds text within text. PostgreSQL brings it along.
+CREATE EXTENSION IF NOT EXISTS pg_trgm;
+
 CREATE TABLE "user" (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),
@@ -234,11 +237,19 @@ CREATE INDEX job_group_member ON job (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX job_tree ON job (tree_id) WHERE tree_id IS NOT NULL;
 -- The janitor and the queue page read unfinished jobs only; this index stays small for ever.
 CREATE INDEX job_unfinished ON job (id) WHERE status IN ('pending', 'queued', 'running');
--- What badges and feeds tell: public jobs that are over, of a user and of the first of their tags.
-CREATE INDEX job_published ON job (owner_id, id DESC)
-    WHERE visibility = 'public' AND finished IS NOT NULL;
+-- What others may find of a user's. Badges and feeds tell of those that are over, and of the first of
+-- their tags.
+CREATE INDEX job_published ON job (owner_id, id DESC) WHERE visibility = 'public';
 CREATE INDEX job_published_tag ON job (owner_id, coalesce(tags[1], ''), id DESC)
     WHERE visibility = 'public' AND finished IS NOT NULL;
+-- How jobs are looked for (buildsrht/services/search.py): each in the order of the list.
+CREATE INDEX job_public ON job (id) WHERE visibility = 'public';
+CREATE INDEX job_status ON job (status, id);
+CREATE INDEX job_image ON job (image text_pattern_ops, id);
+CREATE INDEX job_runner ON job (runner, id) WHERE runner IS NOT NULL;
+CREATE INDEX job_created ON job (created, id);
+CREATE INDEX job_tags ON job USING gin (tags);
+CREATE INDEX job_note ON job USING gin (note gin_trgm_ops);
 
 -- A token is shown once and kept as the SHA-256 of its text: it has 256 random bits, so that a
 -- slow password hash would protect nothing. One that was made for a job is good while that runs, and
@@ -270,6 +281,7 @@ CREATE TABLE task (
     UNIQUE (job_id, position),
     UNIQUE (job_id, name)
 );
+CREATE INDEX task_name ON task (name, job_id);
 
 -- A log that is complete and in storage. While it grows there is no row here and its bytes are
 -- in Redis; task_id is null for the setup log.
