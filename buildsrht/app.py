@@ -34,7 +34,7 @@ def create_app(backend: Backend) -> Flask:
     serving.install(app, backend)
     browsing.install(app)
     oauth.install(app, backend)
-    api.install(app)
+    api.install(app, backend.config)
     web.install(app, backend)
     app.register_error_handler(404, _no_such_address)
     return app

@@ -38,7 +38,10 @@ def current_backend() -> Backend:
 
 def log_outage(error: Exception) -> str:
     """Note that a server which this one needs did not answer; returns what the client learns."""
-    # SQLAlchemy's own text repeats the statement with its parameters.
-    reason = str(getattr(error, "orig", None) or error).strip()
-    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason)
+    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason_of(error))
     return "the database or the queue does not answer; try again in a moment"
+
+
+def reason_of(outage: Exception) -> str:
+    # SQLAlchemy's own text repeats the statement with its parameters.
+    return str(getattr(outage, "orig", None) or outage).strip()

@@ -6,11 +6,14 @@ do not survive one.
 
 import socket
 import struct
+from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from buildsrht import catalogue
+from buildsrht.api import events
 from buildsrht.app import create_app
 from buildsrht.backend import open_backend
 from buildsrht.config import Config
@@ -59,9 +62,10 @@ class _Server(BaseApplication):
     def load_config(self) -> None:
         settings = {
             "bind": self._address,
-            "worker_class": "gthread",
+            "worker_class": _Worker,
             "workers": self._config.web.processes,
-            "threads": self._config.web.threads,
+            # A stream of events keeps its thread from everything else.
+            "threads": self._config.web.threads + self._config.web.streams,
             "graceful_timeout": GRACE_SECONDS,
             "loglevel": "warning",
             "control_socket_disable": True,
@@ -76,3 +80,20 @@ class _Server(BaseApplication):
 
     def _say_where(self, arbiter: object) -> None:
         print(f"listening on {self._config.web.origin}", flush=True)
+
+
+class _Worker(ThreadWorker):
+    """Has its streams of events end when it is asked to stop, which by themselves would go on."""
+
+    def handle_exit(self, *signal: Any) -> None:
+        self._end_streams()
+        super().handle_exit(*signal)
+
+    def handle_quit(self, *signal: Any) -> None:
+        self._end_streams()
+        super().handle_quit(*signal)
+
+    def _end_streams(self) -> None:
+        # Before the application is loaded there are none.
+        if isinstance(self.wsgi, Flask):
+            events.end_all(self.wsgi)

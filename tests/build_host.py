@@ -20,8 +20,8 @@ class BuildHost:
         self._spools.mkdir(parents=True)
         self._writers: dict[str | None, LogWriter] = {}
 
-    def write(self, task: str | None, text: str) -> None:
-        self._writer(task).write(text.encode())
+    def write(self, task: str | None, said: str | bytes) -> None:
+        self._writer(task).write(said.encode() if isinstance(said, str) else said)
 
     def start(self, task: str) -> None:
         self._move(task, TaskStatus.RUNNING)
@@ -29,6 +29,9 @@ class BuildHost:
     def end(self, task: str, status: str = "success") -> None:
         self._seal(task)
         self._move(task, TaskStatus(status))
+
+    def skip(self, task: str) -> None:
+        self._move(task, TaskStatus.SKIPPED)
 
     def keep(self, path: str, data: bytes) -> None:
         artifacts.keep_artifact(self._backend, self._run, path, [data])

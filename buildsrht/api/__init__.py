@@ -17,6 +17,7 @@ from buildsrht.api import (
     artifacts,
     description,
     errors,
+    events,
     groups,
     health,
     hooks,
@@ -24,9 +25,11 @@ from buildsrht.api import (
     logs,
     query,
 )
+from buildsrht.config import Config
 
 
-def install(app: Flask) -> None:
+def install(app: Flask, config: Config) -> None:
     errors.install(app)
-    for part in (jobs, groups, logs, artifacts, hooks, health, query, description):
+    events.install(app, config)
+    for part in (jobs, events, groups, logs, artifacts, hooks, health, query, description):
         app.register_blueprint(part.routes)

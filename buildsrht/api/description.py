@@ -11,13 +11,14 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.schemas import COMPONENTS, ID, KEY, TEXT, Schema, described, reference
+from buildsrht.api.schemas import COMPONENTS, EVENT_ID, ID, KEY, TEXT, Schema, described, reference
 from buildsrht.serving import current_backend
 
 routes = Blueprint("description", __name__)
 
 JSON = "application/json"
 PLAIN = "text/plain"
+EVENTS = "text/event-stream"
 BYTES = "application/octet-stream"
 FILES = "multipart/form-data"
 FORM = "application/x-www-form-urlencoded"
@@ -149,8 +150,8 @@ def _answer(
     return answer
 
 
-def _refusal(status: int, shape: str) -> Operation:
-    answer = _answer(REFUSALS[status], reference(shape))
+def _refusal(status: int, shape: str, description: str | None = None) -> Operation:
+    answer = _answer(description or REFUSALS[status], reference(shape))
     if status == 503:
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return answer
@@ -175,6 +176,18 @@ START = {
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key", KEY, "the same key with the same request makes no second job"
 )
+LAST_EVENT_ID = {
+    "name": "last_event_id",
+    "in": "query",
+    "description": "the `id` of the last event that is known: only what comes after it is told",
+    "schema": EVENT_ID,
+}
+TEXT_OF_LOGS = {
+    "name": "text",
+    "in": "query",
+    "description": "`no` leaves what logs say out of their events",
+    "schema": {"enum": ["yes", "no"]},
+}
 DONE = {200: _answer("It was done.", reference("Nothing"))}
 JOB = {200: _answer("The job.", reference("Job"))}
 GROUP = {200: _answer("The group.", reference("Group"))}
@@ -275,6 +288,26 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="jobs:read",
             parameters=[JOB_ID, START],
             refusals=[400, 404, 503],
+        ),
+    },
+    "/api/jobs/{job_id}/events": {
+        "get": _operation(
+            "followJob",
+            "What has happened to a job and what happens, as server-sent events, until its end",
+            {
+                200: _answer("The events, as they happen.", reference("Event"), EVENTS),
+                204: {"description": "The job's end was the last event: there are no more."},
+                503: _refusal(503, "Errors", "All streams are taken, or a server is away."),
+            },
+            scope="jobs:read",
+            anonymous=True,
+            parameters=[
+                JOB_ID,
+                LAST_EVENT_ID,
+                _header("Last-Event-ID", EVENT_ID, "the same, and counts before it"),
+                TEXT_OF_LOGS,
+            ],
+            refusals=[400, 404],
         ),
     },
     "/api/jobs/{job_id}/manifest": {

@@ -6,7 +6,7 @@ for are ignored, so that newer clients can talk to an older server.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from flask import request
@@ -155,6 +155,14 @@ def parse_object(text: str | bytes, called: str) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def requested_word(name: str, words: Sequence[str]) -> str | None:
+    """One of these words, from the query of the address."""
+    word = request.args.get(name)
+    if word is not None and word not in words:
+        _refuse(name, f"must be one of {', '.join(words)}")
+    return word
 
 
 def requested_start() -> int | None:

@@ -11,6 +11,7 @@ from buildsrht import urls
 from buildsrht.config import Config
 from buildsrht.models import Artifact, Job, JobGroup, User
 from buildsrht.services.jobs import PAGE
+from buildsrht.services.stream import ArtifactKept, Happening, JobMoved, JobOver, LogGrew, TaskMoved
 
 
 def job(config: Config, row: Job) -> dict[str, Any]:
@@ -64,6 +65,23 @@ def artifact(config: Config, row: Artifact) -> dict[str, Any]:
         "expires": time(row.expires),
         "deleted": time(row.deleted) if row.deleted else None,
     }
+
+
+def happening(config: Config, what: Happening) -> tuple[str, dict[str, Any]]:
+    """An event's name and data."""
+    match what:
+        case JobMoved(status, cause, date):
+            return "status", {"status": status, "cause": cause, "date": time(date)}
+        case TaskMoved(task, status, date):
+            return "task", {"task": task, "status": status, "date": time(date)}
+        case LogGrew(task, offset, size, text):
+            said = {} if text is None else {"text": text}
+            return "log", {"task": task, "offset": offset, "size": size, **said}
+        case ArtifactKept(row):
+            shown = artifact(config, row)
+            return "artifact", {name: shown[name] for name in ("name", "path", "size", "url")}
+        case JobOver(status):
+            return "end", {"status": status}
 
 
 def page(results: Sequence[dict[str, Any]], following: int | None, total: int) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from buildsrht.services.jobs import (
     TAG_CHARACTERS,
     TAGS,
 )
+from buildsrht.services.stream import CURSOR
 
 Schema = dict[str, Any]
 
@@ -28,6 +29,7 @@ TEXT: Schema = {"type": "string", "pattern": "^[^\\x00]*$"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 URL: Schema = {"type": "string", "format": "uri"}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+EVENT_ID: Schema = {"type": "string", "pattern": f"^{CURSOR.pattern}$"}
 KEY: Schema = {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"}
 
 
@@ -110,6 +112,19 @@ _ARTIFACT = answered(
         "sha256": SHA256,
         "expires": described(TIME, "until when it is kept"),
         "deleted": described(optional(TIME), "when it was removed"),
+    },
+)
+
+_EVENT = answered(
+    "Something that has happened to a job, as its stream tells it.",
+    {
+        "event": {"enum": ["status", "task", "log", "artifact", "end"]},
+        "id": described(EVENT_ID, "to come back with: `Last-Event-ID`"),
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "description": "an object: what depends on the event",
+        },
     },
 )
 
@@ -322,6 +337,7 @@ COMPONENTS: dict[str, Schema] = {
     "Submission": _SUBMISSION,
     "Artifact": _ARTIFACT,
     "ArtifactPage": page_of("Artifact"),
+    "Event": _EVENT,
     "Group": _GROUP,
     "NewGroup": _NEW_GROUP,
     "Trigger": _TRIGGER,

@@ -21,6 +21,7 @@ from buildsrht.oauth.resources import (
     acting_token,
     acting_user,
     acting_user_if_any,
+    may_also,
 )
 
 
@@ -36,4 +37,5 @@ __all__ = [
     "acting_user",
     "acting_user_if_any",
     "install",
+    "may_also",
 ]

@@ -88,6 +88,12 @@ def acting_user_if_any(scope: str) -> User | None:
     return acting_user(scope) if "Authorization" in request.headers else _reading_user()
 
 
+def may_also(scope: str) -> bool:
+    """Whether this request, which was let in already, may do that besides: only a token is for
+    some things and not for others."""
+    return "Authorization" not in request.headers or is_allowed(acting_token(None), scope)
+
+
 def _reading_user() -> User | None:
     """Who is signed in in the browser that asks, if it only reads."""
     if "Authorization" in request.headers or request.method not in READING:

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
+from buildsrht.api import events
 from buildsrht.models import Artifact, Forge, JobStatus, SecretKind, User, Visibility
 from buildsrht.services import artifacts, groups, hooks, secrets, ssh_keys
 from buildsrht.services.hooks import NewHook
@@ -40,6 +41,12 @@ class Served:
     def __call__(self, environ, start_response):
         assert self._app, "no test runs"
         return self._app(environ, start_response)
+
+
+@pytest.fixture(autouse=True)
+def streams_end(monkeypatch):
+    """When nothing more happens, also those of jobs that are not over."""
+    monkeypatch.setattr(events, "LONGEST_SECONDS", 0)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ ROUTES = {
     ("GET", "/api/jobs/<int:job_id>"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("GET", "/api/jobs/<int:job_id>/artifacts"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("GET", "/api/jobs/<int:job_id>/manifest"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/api/jobs/<int:job_id>/events"): Row("token", (404, 404, 403, 401, 401, 200)),
     ("POST", "/api/jobs/<int:job_id>/start"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("POST", "/api/jobs/<int:job_id>/cancel"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("POST", "/api/job-group"): Row(

@@ -1,0 +1,147 @@
+"""`/api/jobs/<id>/events`: what happens to a job, as it happens, as server-sent events.
+
+A stream holds a thread of the server for as long as it lasts, and so there are `[web] streams` of
+them in each process, beside the threads that answer everything else. It ends with its job; before
+that when it has lasted for long, when its client is gone, when the database or Redis is away, and
+when the server is asked to stop. Then a client comes again, with the id of the last event it has.
+"""
+
+import json
+import logging
+import select
+import time
+from collections.abc import Callable, Iterator
+from threading import Semaphore
+
+from flask import Blueprint, Flask, Response, current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import ServiceUnavailable
+
+from buildsrht.api import fields, render
+from buildsrht.backend import OUTAGES
+from buildsrht.config import Config
+from buildsrht.oauth import acting_user_if_any, may_also
+from buildsrht.services import stream
+from buildsrht.services.stream import Cursor, Told
+from buildsrht.serving import RETRY_SECONDS, current_backend, reason_of
+
+log = logging.getLogger(__name__)
+
+routes = Blueprint("events", __name__, url_prefix="/api/jobs/<int:job_id>/events")
+EXTENSION = "buildsrht.streams"
+
+# A client that lost its connection waits this long before it comes again.
+RETRY_MILLISECONDS = 1000
+# Proxies close what is silent for longer than a minute, or half of one.
+HEARTBEAT_SECONDS = 15
+# For so long a token that was revoked, or a sign-in that was ended, may still be told something.
+LONGEST_SECONDS = 600
+# From one look for something new to the next: shorter while there is much.
+SHORTEST_PAUSE_SECONDS = 0.04
+LONGEST_PAUSE_SECONDS = 0.15
+
+
+class Streams:
+    """The streams of one process: there are not more than it has threads for."""
+
+    def __init__(self, most: int):
+        self._free = Semaphore(most)
+        self.are_ending = False
+
+    def begin(self) -> None:
+        if self.are_ending or not self._free.acquire(blocking=False):
+            raise ServiceUnavailable(
+                "all streams of events are taken; try again in a moment", retry_after=RETRY_SECONDS
+            )
+
+    def end(self) -> None:
+        self._free.release()
+
+
+def install(app: Flask, config: Config) -> None:
+    app.extensions[EXTENSION] = Streams(config.web.streams)
+
+
+def end_all(app: Flask) -> None:
+    """Have every stream of this process end within a moment, and none begin."""
+    app.extensions[EXTENSION].are_ending = True
+
+
+@routes.get("")
+def show(job_id: int) -> ResponseReturnValue:
+    """Without a token like logs, as pages are: whoever sees a job may watch it."""
+    viewer = acting_user_if_any("jobs:read")
+    after = _requested_cursor()
+    happenings = stream.follow(
+        current_backend(),
+        job_id,
+        viewer,
+        after,
+        logs=may_also("logs:read"),
+        text=fields.requested_word("text", ("yes", "no")) != "no",
+    )
+    if after.over:
+        # All has been told. Browsers, which come again after every end, stop at this.
+        return Response(status=204)
+    streams: Streams = current_app.extensions[EXTENSION]
+    streams.begin()
+    sent = _send(job_id, happenings, streams, current_backend().config, _hang_up())
+    response = Response(sent, content_type="text/event-stream; charset=utf-8")
+    response.call_on_close(streams.end)
+    response.headers["Cache-Control"] = "no-store"
+    # nginx would keep events back until it has a lot of them.
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _requested_cursor() -> Cursor:
+    """A browser that comes back says where it was in a header, and still asks the first address."""
+    text = request.headers.get("Last-Event-ID", request.args.get("last_event_id"))
+    return Cursor() if text is None else stream.read_cursor(text)
+
+
+def _hang_up() -> Callable[[], bool]:
+    """Whether the client is gone, where the server lets us look: else the next word to it tells."""
+    connection = request.environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+    ended = select.poll()
+    ended.register(connection, select.POLLRDHUP)
+    return lambda: bool(ended.poll(0))
+
+
+def _send(
+    job_id: int,
+    happenings: Iterator[Told | None],
+    streams: Streams,
+    config: Config,
+    is_gone: Callable[[], bool],
+) -> Iterator[str]:
+    yield f"retry: {RETRY_MILLISECONDS}\n\n"
+    end = time.monotonic() + LONGEST_SECONDS
+    try:
+        heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+        pause = SHORTEST_PAUSE_SECONDS
+        for told in happenings:
+            if streams.are_ending:
+                return
+            if told:
+                yield _event(config, told)
+                heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+                pause = SHORTEST_PAUSE_SECONDS
+                continue
+            if time.monotonic() >= end or is_gone():
+                return
+            if time.monotonic() >= heartbeat:
+                yield ":\n\n"
+                heartbeat = time.monotonic() + HEARTBEAT_SECONDS
+            time.sleep(pause)
+            pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
+    except OUTAGES as error:
+        log.error("events of job %d: %s: %s", job_id, type(error).__name__, reason_of(error))
+
+
+def _event(config: Config, told: Told) -> str:
+    name, data = render.happening(config, told.what)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\nid: {told.cursor}\ndata: {text}\n\n"
