@@ -42,8 +42,8 @@ class _Reader(HTMLParser):
             self.forms.append(Form(has.get("method") or "get", has.get("action") or ""))
         elif tag == "a":
             self.links.append(has.get("href") or "")
-        elif tag == "input" and name and has.get("type") != "checkbox":
-            form.fields[name] = has.get("value") or ""
+        elif tag == "input" and name and _is_sent(has):
+            form.fields[name] = has.get("value") or ("on" if "checked" in has else "")
         elif tag == "textarea" and name:
             form.fields[name] = ""
             self._area = name
@@ -57,13 +57,21 @@ class _Reader(HTMLParser):
             form.buttons.append(f"{name}={has['value']}" if name else "")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "textarea":
+        if tag == "textarea" and self._area:
+            # HTML has it that the first line break is none.
+            fields = self.forms[-1].fields
+            fields[self._area] = fields[self._area].removeprefix("\n")
             self._area = None
 
     def handle_data(self, data: str) -> None:
         if self._area:
             self.forms[-1].fields[self._area] += data
         self.text.append(data)
+
+
+def _is_sent(has: dict[str, str | None]) -> bool:
+    """Whether a field says anything as it is: a box that is not ticked and a file do not."""
+    return has.get("type") not in ("checkbox", "file") or "checked" in has
 
 
 class Browser:
@@ -77,14 +85,16 @@ class Browser:
     def open(self, path: str, **options: Any) -> TestResponse:
         return self._arrive(path, self.client.get(path, **options))
 
-    def send(self, action: str, /, press: str = "", **fields: str) -> TestResponse:
-        """Send the form of this page that leads to `action`, with these fields changed."""
+    def send(self, action: str, /, press: str = "", **fields: Any) -> TestResponse:
+        """Send the form of this page that leads to `action`, with these fields changed; None is a
+        box that is not ticked any more."""
         form = self.form(action)
         if press:
             assert press in form.buttons, form
             name, _, value = press.partition("=")
             fields[name] = value
         filled = {**form.fields, **fields}
+        filled = {name: value for name, value in filled.items() if value is not None}
         target = form.action or self.path
         if form.method == "get":
             return self._arrive(target, self.client.get(target, query_string=filled))

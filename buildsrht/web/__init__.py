@@ -8,6 +8,8 @@ service and renders a template.
     words       what scopes allow, for people
     signing_in, provider, account, consent, devices, clients, grants, personal_tokens
                 the pages; each has its `routes`
+    submitting  to submit jobs
+    forms       what forms bring
     badges, feeds
                 what is told outside the pages: pictures and XML
     drawing, xml
@@ -30,6 +32,7 @@ from buildsrht.web import (
     personal_tokens,
     provider,
     signing_in,
+    submitting,
 )
 
 
@@ -47,6 +50,7 @@ def install(app: Flask, backend: Backend) -> None:
     for part in (
         *(signing_in, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
+        *(submitting,),
         *(badges, feeds),
     ):
         pages.register_blueprint(part.routes)

@@ -33,6 +33,8 @@ from tests.contract.conftest import (
 )
 from tests.contract.described import description
 
+SHELL = "image: debian\nshell: true\n"
+
 ASKERS = ("anonymous", "stranger", "under_scoped", "expired", "revoked", "owner")
 # What is somebody's has this number, and what is not there at all the other.
 THERE, ABSENT = 1, 4711
@@ -66,9 +68,7 @@ class Row(NamedTuple):
 # their own, and is told of the owner's what is told of nothing: 404, and 400 where it is in a body.
 ROUTES = {
     ("GET", "/api/jobs"): Row("token", (401, 200, 403, 401, 401, 200)),
-    ("POST", "/api/jobs"): Row(
-        "token", (401, 200, 403, 401, 401, 200), json={"manifest": "image: debian\nshell: true\n"}
-    ),
+    ("POST", "/api/jobs"): Row("token", (401, 200, 403, 401, 401, 200), json={"manifest": SHELL}),
     ("GET", "/api/jobs/<int:job_id>"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("GET", "/api/jobs/<int:job_id>/artifacts"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("GET", "/api/jobs/<int:job_id>/manifest"): Row("token", (404, 404, 403, 401, 401, 200)),
@@ -121,6 +121,19 @@ ROUTES = {
         "cookie", (303, 404, 303, 303, 303, 303)
     ),
     ("POST", "/logout"): Row("cookie", (303, 303, 303, 303, 303, 303)),
+    ("GET", "/submit"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    # 303 leads to the new job's page, too.
+    ("POST", "/submit"): Row(
+        "cookie", (303, 303, 303, 303, 303, 303), form={"manifest": SHELL, "visibility": "private"}
+    ),
+    ("POST", "/submit/check"): Row(
+        "cookie", (303, 200, 303, 303, 303, 200), form={"manifest": SHELL}
+    ),
+    ("GET", "/resubmit/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 200)),
+    ("POST", "/resubmit/<int:job_id>"): Row(
+        "cookie", (303, 404, 303, 303, 303, 303), form={"manifest": SHELL, "visibility": "private"}
+    ),
+    ("POST", "/resubmit/<int:job_id>/as-it-is"): Row("cookie", (303, 404, 303, 303, 303, 303)),
     ("GET", "/oauth2/clients"): Row("cookie", (303, 200, 303, 303, 303, 200)),
     ("POST", "/oauth2/clients"): Row(
         "cookie",
