@@ -32,6 +32,10 @@ class Page(NamedTuple):
 PAGES = (
     Page("login", "nobody", "/login?return_to=/account"),
     Page("not-found", "ada", "/there/is/no/such/page", 404),
+    Page("submit", "ada", "/submit"),
+    Page("submit-by-link", "ada", "/submit?manifest=image:%20debian/trixie%0Atasks:%20[]"),
+    Page("resubmit", "ada", "/resubmit/{failed}"),
+    Page("resubmit-of-another", "root", "/resubmit/{failed}"),
     Page("account", "ada", "/account"),
     Page("tokens", "ada", "/oauth2/personal-token"),
     Page("grants", "ada", "/oauth2/grants"),
@@ -44,3 +48,10 @@ PAGES = (
 
 # Routes of the pages' blueprint that show none: files, pictures and feeds, and what only leads on.
 NO_PAGES = re.compile(r"/static/.*|.*\.(svg|xml)|/login/provider(/callback)?")
+
+PICTURES_OF_JOBS = {
+    "badge": "/~ada.svg?name=nightly",
+    "badge-of-nobody": "/~nobody.svg",
+    "badge-of-tag": "/~ada/hello.svg",
+    "icon": "/~ada/job/{running}/icon.svg",
+}

@@ -26,7 +26,7 @@ from buildsrht.logs import Logs
 from buildsrht.services import artifacts, sign_ins
 from buildsrht.storage import Storage
 from tests.conftest import clean
-from tests.web_browser.pages import NO_PAGES, PAGES, Page
+from tests.web_browser.pages import NO_PAGES, PAGES, PICTURES_OF_JOBS, Page
 from tests.web_browser.window import NARROW, WIDE, Window, windows_at
 from tests.web_browser.world import World, make_world
 
@@ -111,7 +111,7 @@ def test_a_page_is_for_everybody(page: Page, world: World, open_window):
     weights = _weights(window)
     if sum(weights.values()) > MOST_BYTES:
         problems.append(f"it weighs {sum(weights.values())} bytes: {weights}")
-    assert problems == []
+    assert not problems, "\n".join(problems)
 
 
 def _violations(window: Window, rules: dict) -> list[str]:
@@ -191,7 +191,8 @@ def get(app: Flask, world: World, page: Page) -> TestResponse:
 def test_every_page_is_valid_html(world: World, connected_app: Flask, tmp_path: Path):
     for page in PAGES:
         (tmp_path / f"{page.name}.html").write_bytes(get(connected_app, world, page).data)
-    assert check("--Werror", *sorted(tmp_path.iterdir())) == []
+    said = check("--Werror", *sorted(tmp_path.iterdir()))
+    assert not said, "\n".join(said)
 
 
 def test_style_sheets_are_valid():
@@ -199,8 +200,11 @@ def test_style_sheets_are_valid():
     assert [each for each in said if not NEWER.search(each)] == []
 
 
-def test_pictures_are_valid():
-    assert check("--svg", *sorted(STATIC.glob("*.svg"))) == []
+def test_pictures_are_valid(world: World, connected_app: Flask, tmp_path: Path):
+    client = connected_app.test_client()
+    for name, path in PICTURES_OF_JOBS.items():
+        (tmp_path / f"{name}.svg").write_bytes(client.get(path.format(**world.names)).data)
+    assert check("--svg", *sorted(STATIC.glob("*.svg")), *sorted(tmp_path.iterdir())) == []
 
 
 def check(option: str, *files: Path) -> list[str]:
