@@ -9,6 +9,7 @@ as somebody else.
 import hmac
 import secrets
 from hashlib import sha256
+from importlib.metadata import version
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +24,7 @@ from buildsrht.serving import current_backend
 FIELD = "csrf"
 HOME = "/oauth2/personal-token"
 DAY_SECONDS = 86400
+VERSION = version("buildsrht")
 
 
 def install(pages: Blueprint) -> None:
@@ -33,7 +35,12 @@ def install(pages: Blueprint) -> None:
 
 def frame() -> dict[str, Any]:
     """What each page has around its content."""
-    return {"user": current_user(), "csrf": form_word, "field": FIELD}
+    return {
+        "user": current_user(),
+        "csrf": form_word,
+        "field": FIELD,
+        "version": VERSION,
+    }
 
 
 # --- who --------------------------------------------------------------------------------------

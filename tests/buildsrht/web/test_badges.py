@@ -7,6 +7,7 @@ import pytest
 from buildsrht.models import JobStatus, Visibility
 from buildsrht.services.jobs import update_job
 from buildsrht.web import drawing
+from tests.contrast import contrast
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -151,17 +152,8 @@ def test_words_do_not_touch_each_other_or_the_edge(label, status):
 @pytest.mark.parametrize("status", [*JobStatus, "unknown"])
 def test_white_is_read_on_every_colour(status):
     colour, _ = drawing.SIGNS[status]
-    for background in (colour, drawing.LABEL):
-        assert 1.05 / (luminance(background) + 0.05) >= 4.5
-
-
-def luminance(colour: str) -> float:
-    """As WCAG reckons it."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
-    ]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    assert contrast("#ffffff", colour) >= 4.5
+    assert contrast("#ffffff", drawing.LABEL) >= 4.5
 
 
 # --- caches -----------------------------------------------------------------------------------
