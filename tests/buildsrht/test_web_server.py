@@ -14,7 +14,10 @@ import httpx
 import pytest
 
 from buildsrht import web_server
+from buildsrht.api import events
 from buildsrht.errors import OperatorError
+from buildsrht.logs import LogName
+from buildsrht.services import runs
 
 SERVE = "from buildsrht import config, web_server; web_server.serve(config.load())"
 START_SECONDS = 30
@@ -156,3 +159,63 @@ def test_clients_that_stall_do_not_hold_the_service_for_ever(start, monkeypatch)
         assert answer.status_code == 200
         for connection in stalled:
             connection.close()
+
+
+# --- streams of events ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watch(make_job):
+    """A stream of job 1, which is queued, once it has told that: yields what else it tells."""
+    make_job("queued")
+
+    @contextmanager
+    def watch(origin):
+        with httpx.stream("GET", f"{origin}/api/jobs/1/events", timeout=START_SECONDS) as response:
+            assert response.status_code == 200
+            lines = response.iter_lines()
+            while "queued" not in next(lines):
+                pass
+            yield lines
+
+    return watch
+
+
+def test_what_happens_to_a_job_is_told_at_once(service, watch, backend):
+    with watch(service) as lines:
+        runs.claim(backend, 1, "host-1")
+        assert any('"running"' in line for line in lines)
+        backend.logs.append(LogName(1, None), b"Starting.\n")
+        assert any("Starting." in line for line in lines)
+
+
+def test_who_watches_does_not_keep_others_from_being_answered(start, watch):
+    with start(processes=1, threads=1, streams=2) as (process, origin):
+        process.stdout.readline()
+        with watch(origin), watch(origin):
+            assert httpx.get(f"{origin}/healthz", timeout=START_SECONDS).status_code == 200
+            assert httpx.get(f"{origin}/api/jobs/1/events").status_code == 503
+
+
+def test_streams_end_in_good_order_when_the_service_is_asked_to_stop(start, watch):
+    with start() as (process, origin):
+        process.stdout.readline()
+        with watch(origin) as lines:
+            process.terminate()
+            # What breaks off without an end is an error of the protocol.
+            assert [line for line in lines if line.strip(":")] == []
+        assert process.wait(START_SECONDS) == 0
+
+
+def test_a_client_that_is_gone_makes_room_for_another(start, watch):
+    with start(processes=1, streams=1) as (process, origin):
+        process.stdout.readline()
+        with watch(origin):
+            pass
+        # Sooner than the next word to it would show that it is gone.
+        deadline = time.monotonic() + events.HEARTBEAT_SECONDS - 2
+        status = None
+        while status != 200 and time.monotonic() < deadline:
+            with httpx.stream("GET", f"{origin}/api/jobs/1/events") as response:
+                status = response.status_code
+        assert status == 200
