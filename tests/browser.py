@@ -104,6 +104,10 @@ class Browser:
         return next(form for form in self._read().forms if form.action == action)
 
     @property
+    def links(self) -> list[str]:
+        return self._read().links
+
+    @property
     def text(self) -> str:
         """What a person reads."""
         return " ".join(" ".join(self._read().text).split())

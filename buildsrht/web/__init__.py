@@ -8,7 +8,8 @@ service and renders a template.
     words       what scopes allow, for people
     signing_in, provider, account, consent, devices, clients, grants, personal_tokens
                 the pages; each has its `routes`
-    submitting  to submit jobs
+    submitting, secrets, ssh_keys, webhooks, deliveries, hooks
+                likewise: jobs are submitted, and what else somebody has
     forms       what forms bring
     badges, feeds
                 what is told outside the pages: pictures and XML
@@ -31,7 +32,9 @@ from buildsrht.web import (
     grants,
     personal_tokens,
     provider,
+    secrets,
     signing_in,
+    ssh_keys,
     submitting,
 )
 
@@ -50,7 +53,7 @@ def install(app: Flask, backend: Backend) -> None:
     for part in (
         *(signing_in, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
-        *(submitting,),
+        *(submitting, secrets, ssh_keys),
         *(badges, feeds),
     ):
         pages.register_blueprint(part.routes)

@@ -134,6 +134,20 @@ ROUTES = {
         "cookie", (303, 404, 303, 303, 303, 303), form={"manifest": SHELL, "visibility": "private"}
     ),
     ("POST", "/resubmit/<int:job_id>/as-it-is"): Row("cookie", (303, 404, 303, 303, 303, 303)),
+    ("GET", "/secrets"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    ("POST", "/secrets"): Row(
+        "cookie",
+        (303, 303, 303, 303, 303, 303),
+        form={"kind": "file", "path": "~/x", "material": "x"},
+    ),
+    ("POST", "/secrets/<uuid:secret_uuid>/share"): Row(
+        "cookie", (303, 404, 303, 303, 303, 200), form={"user": "stranger"}
+    ),
+    ("POST", "/secrets/<uuid:secret_uuid>/delete"): Row("cookie", (303, 404, 303, 303, 303, 303)),
+    ("GET", "/ssh-keys"): Row("cookie", (303, 200, 303, 303, 303, 200)),
+    # By then the key is the stranger's.
+    ("POST", "/ssh-keys"): Row("cookie", (303, 303, 303, 303, 303, 400), form={"key": OTHER_KEY}),
+    ("POST", "/ssh-keys/<int:key_id>/delete"): Row("cookie", (303, 404, 303, 303, 303, 303)),
     ("GET", "/oauth2/clients"): Row("cookie", (303, 200, 303, 303, 303, 200)),
     ("POST", "/oauth2/clients"): Row(
         "cookie",
@@ -394,6 +408,7 @@ def path_of(rule: str, number: int) -> str:
     texts = {
         "task": "build",
         "secret": SECRET,
+        "secret_uuid": str(KEPT),
         "name": "out.txt",
         "uuid": str(HOOK),
         "filename": "style.css",

@@ -13,6 +13,9 @@ PAGES = (
     "/oauth2/clients",
     "/oauth2/device",
     "/account",
+    "/submit",
+    "/secrets",
+    "/ssh-keys",
 )
 
 
