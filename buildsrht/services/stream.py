@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
@@ -47,6 +47,15 @@ LOOK_SECONDS = 0.3
 PART = 64 * 1024
 NEVER_RAN = (TaskStatus.PENDING, TaskStatus.SKIPPED)
 CURSOR = re.compile(r"([0-9]{1,18}-){5}[01]")
+
+# Asked so often, for everybody who watches, that it is built once.
+GLANCE = select(
+    Job.status,
+    Job.owner_id,
+    Job.visibility,
+    select(func.max(JobEvent.id)).where(JobEvent.job_id == Job.id).scalar_subquery(),
+    select(func.max(Artifact.id)).where(Artifact.job_id == Job.id).scalar_subquery(),
+).where(Job.id == bindparam("job_id"))
 
 
 class Cursor(NamedTuple):
@@ -189,6 +198,7 @@ class _Follower:
         if news is None:
             yield from self._listen()
             return
+        self._seen = glance
         self._tasks = news.tasks
         for event in news.events:
             yield from self._tell_event(event, news.artifacts, glance.status.is_final)
@@ -199,18 +209,9 @@ class _Follower:
             yield from self._tell_artifacts(news.artifacts)
             yield from self._tell_log(0)
             yield from self._listen()
-        self._seen = glance
 
     def _glance(self, session: Session) -> _Glance:
-        row = session.execute(
-            select(
-                Job.status,
-                Job.owner_id,
-                Job.visibility,
-                select(func.max(JobEvent.id)).where(JobEvent.job_id == Job.id).scalar_subquery(),
-                select(func.max(Artifact.id)).where(Artifact.job_id == Job.id).scalar_subquery(),
-            ).where(Job.id == self._job_id)
-        ).one_or_none()
+        row = session.execute(GLANCE, {"job_id": self._job_id}).one_or_none()
         glance = _Glance(*row) if row else None
         if glance is None or not may_see(self._viewer, glance):
             raise NotFound(f"there is no job {self._job_id} any more")
@@ -280,6 +281,8 @@ class _Follower:
 
     def _listen(self) -> Iterator[Told]:
         """What is new in the log that grows now."""
+        if self._seen is None or self._seen.status != JobStatus.RUNNING:
+            return
         number = self._at.tasks
         is_running = number > 0 and self._tasks[number - 1].status == TaskStatus.RUNNING
         yield from self._tell_log(number if is_running else 0)
