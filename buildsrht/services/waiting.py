@@ -4,7 +4,7 @@ What it costs does not grow with the queue.
 """
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -28,6 +28,12 @@ class Reason(NamedTuple):
     text: str
 
 
+_AWAY = Reason(
+    WaitCode.QUEUE_AWAY,
+    "The queue does not answer. The job is not lost: it is run when the queue is back.",
+)
+
+
 def reasons(
     backend: Backend, job: Job, look_at_slots: Callable[[], Slots] | None = None
 ) -> list[Reason]:
@@ -38,6 +44,21 @@ def reasons(
     if job.status == JobStatus.QUEUED:
         return _why_queued(backend, job, look_at_slots or backend.queue.slots)
     return []
+
+
+def reasons_of(backend: Backend, jobs: Iterable[Job]) -> dict[int, list[Reason]]:
+    """Why each of these waits that does, by its id. A queue that is away is asked once for all."""
+    waiting = [job for job in jobs if job.status in (JobStatus.PENDING, JobStatus.QUEUED)]
+    if not waiting:
+        return {}
+    try:
+        slots = backend.queue.slots()
+    except RedisError:
+        return {
+            job.id: [_AWAY] if job.status == JobStatus.QUEUED else reasons(backend, job)
+            for job in waiting
+        }
+    return {job.id: reasons(backend, job, lambda: slots) for job in waiting}
 
 
 def _why_held_back(job: Job) -> Reason:
@@ -57,12 +78,7 @@ def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) 
         position = backend.queue.position(job.id)
         slots = look_at_slots()
     except RedisError:
-        return [
-            Reason(
-                WaitCode.QUEUE_AWAY,
-                "The queue does not answer. The job is not lost: it is run when the queue is back.",
-            )
-        ]
+        return [_AWAY]
     found = []
     if position is None:
         found.append(

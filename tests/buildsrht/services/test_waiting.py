@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from redis import Redis
+from redis import ConnectionError, Redis
 from rq import Worker
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
@@ -13,7 +13,7 @@ from buildsrht import queue
 from buildsrht.models import User
 from buildsrht.queue import PAUSED, job_queue
 from buildsrht.services import groups
-from buildsrht.services.waiting import WaitCode, reasons
+from buildsrht.services.waiting import WaitCode, reasons, reasons_of
 
 
 @pytest.fixture
@@ -128,3 +128,35 @@ def test_a_long_queue_is_not_read_for_one_job(make_job, backend, codes):
     assert codes(job) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
     assert texts(backend, job)[0] == "10,000 jobs are before it."
     assert backend.redis.info("stats")["total_net_output_bytes"] - before < 20_000
+
+
+def test_of_several_jobs_each_has_its_reasons(backend, make_job, codes):
+    pending, queued, running = make_job("pending"), make_job(), make_job("running")
+
+    found = reasons_of(backend, [pending, queued, running])
+
+    assert {job_id: [reason.code for reason in each] for job_id, each in found.items()} == {
+        pending.id: codes(pending),
+        queued.id: codes(queued),
+    }
+
+
+def test_a_queue_that_is_away_is_asked_once_for_all(backend, make_job):
+    jobs = [make_job("pending"), make_job(), make_job()]
+
+    class Away:
+        asked = 0
+
+        def slots(self):
+            self.asked += 1
+            raise ConnectionError
+
+    away = Away()
+    found = reasons_of(replace(backend, queue=away), jobs)
+
+    assert away.asked == 1
+    assert [[reason.code for reason in found[job.id]] for job in jobs] == [
+        [WaitCode.NOT_STARTED],
+        [WaitCode.QUEUE_AWAY],
+        [WaitCode.QUEUE_AWAY],
+    ]
