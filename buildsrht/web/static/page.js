@@ -8,7 +8,8 @@ import { keys } from "./keys.js";
 const COPIED_MILLISECONDS = 1500;
 
 for (const button of document.querySelectorAll("button[data-copy]")) {
-  button.hidden = false;
+  // Over plain HTTP only this very machine may write there.
+  button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(button.dataset.copy);
     const words = button.textContent;
@@ -20,6 +21,16 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
 for (const time of document.querySelectorAll("time[datetime]")) {
   time.title = new Date(time.dateTime).toLocaleString();
 }
+
+const menu = document.querySelector("details.menu");
+document.addEventListener("click", (event) => {
+  if (menu && !menu.contains(event.target)) menu.open = false;
+});
+menu?.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  menu.open = false;
+  menu.querySelector("summary").focus();
+});
 
 for (const link of document.querySelectorAll("a[data-keys]")) {
   keys("Go to", { [link.dataset.keys]: [link.dataset.words ?? link.textContent, () => link.click()] });
