@@ -17,13 +17,13 @@ from socket import create_server
 
 import pytest
 from flask import Flask
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from buildsrht import serving
 from buildsrht.backend import Backend
 from tests.build_host import BuildHost
 from tests.live_server import served
-from tests.web_browser.window import Window, windows_at
+from tests.web_browser.window import MILLISECONDS, Window, windows_at
 
 CHROMIUM = "/usr/bin/chromium"
 # Its sandbox refuses root; and a container may have next to nothing in /dev/shm.
@@ -34,6 +34,7 @@ START_MILLISECONDS = 120_000
 
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
+    expect.set_options(timeout=MILLISECONDS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM, args=OPTIONS, timeout=START_MILLISECONDS

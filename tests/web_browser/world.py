@@ -4,6 +4,7 @@ The words are such as people write, short and long: pages have to bear both.
 """
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from buildsrht.backend import Backend
 from buildsrht.models import Forge, Job, SecretKind, User, Visibility
@@ -75,12 +76,12 @@ class _Bearer:
 def make_world(backend: Backend) -> World:
     ada = accounts.create_user(backend, "ada", "ada@example.org")
     root = accounts.create_user(backend, "root", "root@example.org", admin=True)
-    _make_webhook(backend, ada)
     names = {
+        "webhook": _make_webhook(backend, ada),
         **_make_jobs(backend, ada),
         **_make_programs(backend, ada),
+        "hook": _make_keepsakes(backend, ada),
     }
-    _make_keepsakes(backend, ada)
     return World(backend, ada, root, names)
 
 
@@ -170,13 +171,16 @@ def _make_programs(backend: Backend, ada: User) -> dict[str, object]:
     return {"client_id": program.client_id, "user_code": begun.user_code}
 
 
-def _make_webhook(backend: Backend, ada: User) -> None:
+def _make_webhook(backend: Backend, ada: User) -> int:
     """It is there before the jobs, which owe it deliveries."""
     url, events = "https://app.example.org/builds", ["JOB_CREATED", "JOB_UPDATED"]
-    webhooks.create_webhook(backend, _Bearer(ada), url, events, WEBHOOK_QUERY, lambda query: None)
+    bearer = _Bearer(ada)
+    made = webhooks.create_webhook(backend, bearer, url, events, WEBHOOK_QUERY, lambda query: None)
+    return made.id
 
 
-def _make_keepsakes(backend: Backend, ada: User) -> None:
+def _make_keepsakes(backend: Backend, ada: User) -> UUID:
+    """Secrets, a key, and a hook, whose number it returns."""
     for name, path in (
         ("netrc", "~/.netrc"),
         ("a-name-" + 20 * "as-long-", "~/deploy/" + 50 * "x"),
@@ -184,4 +188,4 @@ def _make_keepsakes(backend: Backend, ada: User) -> None:
         new = NewSecret(SecretKind.FILE, b"hidden", name, path, "600")
         secrets.create_secret(backend, "ada", new)
     ssh_keys.add_key(backend, "ada", PUBLIC_KEY)
-    hooks.create_hook(backend, "ada", NewHook(Forge.GITLAB, REPOSITORY))
+    return hooks.create_hook(backend, "ada", NewHook(Forge.GITLAB, REPOSITORY))[0].uuid
