@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import clones, cold_boot, endurance, layers, logs, submissions, table, trivial
+from bench import clones, cold_boot, endurance, layers, logs, pixels, submissions, table, trivial
 from bench.errors import MeasurementFailed
 from bench.figures import Figures, document
 from bench.place import Place, made
@@ -36,6 +36,7 @@ PARTS: dict[str, Callable[[Place], Figures]] = {
     "sixteen": trivial.sixteen_at_once,
     "large_log": logs.large,
     "lines": logs.line_by_line,
+    "pixels": pixels.measure,
     "layer": layers.measure,
     "submissions": submissions.measure,
 }
