@@ -10,7 +10,8 @@ service and renders a template.
                 the pages; each has its `routes`
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks
                 likewise: jobs are submitted, and what else somebody has
-    forms       what forms bring
+    forms, shown
+                what forms bring, and texts of strangers
     badges, feeds
                 what is told outside the pages: pictures and XML
     drawing, xml
@@ -26,16 +27,19 @@ from buildsrht.web import (
     browser,
     clients,
     consent,
+    deliveries,
     devices,
     errors,
     feeds,
     grants,
+    hooks,
     personal_tokens,
     provider,
     secrets,
     signing_in,
     ssh_keys,
     submitting,
+    webhooks,
 )
 
 
@@ -53,7 +57,7 @@ def install(app: Flask, backend: Backend) -> None:
     for part in (
         *(signing_in, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
-        *(submitting, secrets, ssh_keys),
+        *(submitting, secrets, ssh_keys, webhooks, deliveries, hooks),
         *(badges, feeds),
     ):
         pages.register_blueprint(part.routes)

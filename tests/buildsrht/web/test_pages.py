@@ -16,6 +16,9 @@ PAGES = (
     "/submit",
     "/secrets",
     "/ssh-keys",
+    "/webhooks",
+    "/deliveries",
+    "/hooks",
 )
 
 
