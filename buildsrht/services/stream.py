@@ -261,7 +261,7 @@ class _Follower:
             yield self._tell(moved, event=event.id, tasks=number, offset=0)
             return
         if status not in NEVER_RAN:
-            yield from self._tell_log_of_task(number, to_end=True)
+            yield from self._tell_log_of_task(number)
         yield self._tell(moved, event=event.id)
 
     def _tell_rest(self, artifacts: Sequence[Artifact]) -> Iterator[Told]:
@@ -269,7 +269,7 @@ class _Follower:
         yield from self._tell_log(0, to_end=True)
         for number, task in enumerate(self._tasks, start=1):
             if task.status not in NEVER_RAN:
-                yield from self._tell_log_of_task(number, to_end=True)
+                yield from self._tell_log_of_task(number)
         yield from self._tell_artifacts(artifacts)
 
     def _tell_artifacts(self, artifacts: Sequence[Artifact]) -> Iterator[Told]:
@@ -287,12 +287,13 @@ class _Follower:
         is_running = number > 0 and self._tasks[number - 1].status == TaskStatus.RUNNING
         yield from self._tell_log(number if is_running else 0)
 
-    def _tell_log_of_task(self, number: int, *, to_end: bool) -> Iterator[Told]:
-        """As tasks run one by one, all has been told of those before the last that has begun."""
+    def _tell_log_of_task(self, number: int) -> Iterator[Told]:
+        """All that is left. As tasks run one by one, nothing is of those before the last that has
+        begun."""
         if number > self._at.tasks:
             self._at = self._at._replace(tasks=number, offset=0)
         if number == self._at.tasks:
-            yield from self._tell_log(number, to_end=to_end)
+            yield from self._tell_log(number, to_end=True)
 
     def _tell_log(self, number: int, *, to_end: bool = False) -> Iterator[Told]:
         """What is new in the log of the task with this number from 1, or in the setup log."""
