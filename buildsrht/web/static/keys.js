@@ -2,9 +2,9 @@
 //
 //     keys("Log", {"f": ["Follow the log", () => follow()], "g h": ["Home", () => goHome()]})
 //
-// A key alone, or two one after the other. Nothing happens while somebody writes into a field, holds
-// Ctrl, Alt or Meta, or has a dialog open. Who speaks to the computer, or strikes keys by accident,
-// switches them off in the list, and this browser remembers.
+// A key alone, or two one after the other. Nothing happens while somebody writes into a field,
+// holds Ctrl, Alt or Meta, or has a dialog open. Who speaks to the computer, or strikes keys by
+// accident, switches them off in the list, and this browser remembers.
 
 const SEQUENCE_MILLISECONDS = 1500;
 const OFF = "keys-off";
@@ -52,7 +52,7 @@ function showHelp() {
       element("dl", {}, ...rows.map(([chord, { words }]) => row(chord, words))),
     ]),
     element("p", {}, theSwitch()),
-    element("form", { method: "dialog" }, element("button", { textContent: "Close" })),
+    element("form", { method: "dialog" }, theWayOut()),
   );
   help.showModal();
 }
@@ -70,6 +70,10 @@ function theSwitch() {
   const box = element("input", { type: "checkbox", checked: !areOff() });
   box.addEventListener("change", () => switchOff(!box.checked));
   return element("label", { className: "choice" }, box, " These keys work in this browser");
+}
+
+function theWayOut() {
+  return element("button", { textContent: "Close", autofocus: true });
 }
 
 // A browser that keeps nothing refuses to be asked. Then the keys are on.

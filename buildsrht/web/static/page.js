@@ -1,7 +1,7 @@
 // What every page has with a script: copy buttons, times of the reader's clock, keys.
 //
-// Nothing here is needed to act: all of it only shortens the way. A link that a key leads to says so
-// itself: <a href="/submit" data-keys="g s">.
+// Nothing here is needed to act: all of it only shortens the way. A link that a key leads to says
+// so itself: <a href="/submit" data-keys="g s">.
 
 import { keys } from "./keys.js";
 
@@ -33,7 +33,8 @@ menu?.addEventListener("keydown", (event) => {
 });
 
 for (const link of document.querySelectorAll("a[data-keys]")) {
-  keys("Go to", { [link.dataset.keys]: [link.dataset.words ?? link.textContent, () => link.click()] });
+  const { keys: chord, words = link.textContent } = link.dataset;
+  keys("Go to", { [chord]: [words, () => link.click()] });
 }
 
 const search = document.querySelector("input[type=search]");
