@@ -10,6 +10,7 @@ import json
 import logging
 import select
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from threading import Semaphore
 
@@ -87,7 +88,8 @@ def show(job_id: int) -> ResponseReturnValue:
     streams.begin()
     sent = _send(job_id, happenings, streams, current_backend().config, _hang_up())
     response = Response(sent, content_type="text/event-stream; charset=utf-8")
-    response.call_on_close(streams.end)
+    # Once: when the server is done with it, or else when nothing has it any more.
+    response.call_on_close(weakref.finalize(sent, streams.end))
     response.headers["Cache-Control"] = "no-store"
     # nginx would keep events back until it has a lot of them.
     response.headers["X-Accel-Buffering"] = "no"

@@ -1,5 +1,6 @@
 """`/api/jobs/<id>/events`: a job as a stream of server-sent events."""
 
+import gc
 import json
 from dataclasses import dataclass
 
@@ -249,6 +250,16 @@ def test_when_all_streams_are_taken_a_client_is_told_when_to_come_again(
 
     taken[0].close()
     assert client.get(EVENTS).status_code == 200
+
+
+def test_a_stream_that_everybody_has_dropped_is_not_taken_any_more(make_job, client, streams):
+    make_job("queued")
+    for _ in range(5):
+        response = client.get(EVENTS)
+        assert response.status_code == 200
+        next(iter(response.response))
+        del response
+        gc.collect()
 
 
 @pytest.mark.usefixtures("streams")
