@@ -10,8 +10,10 @@ service and renders a template.
                 the pages; each has its `routes`
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks
                 likewise: jobs are submitted, and what else somebody has
+    listing     jobs in lists: the first page, a user's, searches
     forms, shown
                 what forms bring, and texts of strangers
+    rows        what lists show of a job
     badges, feeds
                 what is told outside the pages: pictures and XML
     drawing, xml
@@ -33,8 +35,10 @@ from buildsrht.web import (
     feeds,
     grants,
     hooks,
+    listing,
     personal_tokens,
     provider,
+    rows,
     secrets,
     signing_in,
     ssh_keys,
@@ -53,12 +57,14 @@ def install(app: Flask, backend: Backend) -> None:
     )
     browser.install(pages)
     errors.install(pages)
+    rows.install(pages)
     provider.install(app, backend)
     for part in (
         *(signing_in, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
         *(submitting, secrets, ssh_keys, webhooks, deliveries, hooks),
         *(badges, feeds),
+        *(listing,),
     ):
         pages.register_blueprint(part.routes)
     app.register_blueprint(pages)

@@ -22,7 +22,7 @@ from buildsrht.services import sign_ins
 from buildsrht.serving import current_backend
 
 FIELD = "csrf"
-HOME = "/oauth2/personal-token"
+HOME = "/"
 DAY_SECONDS = 86400
 VERSION = version("buildsrht")
 

@@ -96,6 +96,10 @@ ROUTES = {
     ("GET", "/api/openapi.json"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/.well-known/oauth-authorization-server"): Row("open", (200, 200, 200, 200, 200, 200)),
     # What is told outside the pages is told to all alike, of public jobs only.
+    # Everybody sees these, and on them what they may find.
+    ("GET", "/"): Row("cookie", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>"): Row("cookie", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/~<owner>/<path:tags>"): Row("cookie", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>/<path:tags>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>/rss.xml"): Row("open", (200, 200, 200, 200, 200, 200)),

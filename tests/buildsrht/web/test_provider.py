@@ -104,7 +104,7 @@ def test_one_goes_on_where_one_wanted_to_go(browser):
 def test_and_never_to_another_place(browser, goal):
     sign_in(browser, goal)
 
-    assert browser.path == "/oauth2/personal-token"
+    assert browser.path == "/"
 
 
 # --- what the provider has signed -----------------------------------------------------------------

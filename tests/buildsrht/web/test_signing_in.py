@@ -42,7 +42,7 @@ def cookie_of(browser, name=COOKIE):
 
 def test_who_knows_the_password_is_in_until_they_sign_out(sign_in):
     browser = sign_in()
-    assert (browser.path, browser.page.status_code) == ("/oauth2/personal-token", 200)
+    assert (browser.path, browser.page.status_code) == ("/", 200)
     assert "~ada" in browser.text
     text = cookie_of(browser)
 
@@ -168,10 +168,10 @@ def test_one_goes_on_where_one_wanted_to_go(sign_in, goal):
 )
 def test_and_never_to_another_place(sign_in, app, goal):
     browser = sign_in(path="/login", return_to=goal)
-    assert browser.path == "/oauth2/personal-token"
+    assert browser.path == "/"
 
     page = browser.client.get("/login", query_string={"return_to": goal})
-    assert page.headers["Location"] == "/oauth2/personal-token"
+    assert page.headers["Location"] == "/"
 
 
 # --- forms of other sites -------------------------------------------------------------------------
