@@ -30,6 +30,15 @@ class Page(NamedTuple):
 
 
 PAGES = (
+    Page("home-signed-out", "nobody", "/"),
+    Page("home", "ada", "/"),
+    Page("home-new", "root", "/"),
+    Page("user", "ada", "/~ada"),
+    Page("user-searched", "nobody", "/~ada?search=status:failed+tags:hello"),
+    Page("user-search-wrong", "nobody", "/~ada?search=status:none", 400),
+    Page("user-without-jobs", "nobody", "/~root"),
+    Page("user-unknown", "nobody", "/~nobody", 404),
+    Page("tag", "ada", "/~ada/hello/main"),
     Page("login", "nobody", "/login?return_to=/account"),
     Page("not-found", "ada", "/there/is/no/such/page", 404),
     Page("submit", "ada", "/submit"),

@@ -1,11 +1,20 @@
 """What people do with the pages all day, in a real browser; jobs run before their eyes."""
 
+import re
+
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from buildsrht.services.accounts import set_password
 
 PASSWORD = "correct horse battery"
+MANIFEST = "image: debian/trixie\ntasks:\n- build: make\n- test: make check\n"
+# More than any page has of what the key Tab stops at.
+STOPS = 60
+
+everywhere = pytest.mark.parametrize(
+    "options", [{}, {"narrow": True}, {"scripts": False}], ids=["wide", "narrow", "no-scripts"]
+)
 
 
 def sign_in(page: Page, name: str) -> None:
@@ -36,9 +45,9 @@ def test_somebody_signs_in_and_out(open_window, live, owner):
 # --- secrets --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
-def test_a_secret_is_added_and_deleted(open_window, owner, scripts):
-    window = open_window(owner, scripts=scripts)
+@everywhere
+def test_a_secret_is_added_and_deleted(open_window, owner, options):
+    window = open_window(owner, **options)
     page = window.page
     window.open("/secrets")
     page.get_by_label("Kind").select_option("file")
@@ -52,3 +61,78 @@ def test_a_secret_is_added_and_deleted(open_window, owner, scripts):
     card.locator("summary", has_text="Delete").click()
     card.get_by_role("button", name="Delete").click()
     expect(card).to_have_count(0)
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+@everywhere
+def test_jobs_are_found(open_window, owner, make_job, options):
+    for state, note in (("failed", "fix the parser"), ("success", "fix the lexer")):
+        make_job(state, note=note, tags=["compiler"])
+    make_job("failed", note="write docs", tags=["docs"])
+    window = open_window(owner, **options)
+    page = window.page
+    window.open("/~owner")
+    jobs = page.locator(".jobs .title")
+    expect(jobs).to_have_count(3)
+    page.get_by_label("Search these jobs").fill("status:failed fix")
+    button(page, "Search").click()
+    expect(page).to_have_url(re.compile(r"/~owner\?search=status%3Afailed\+fix$"))
+    expect(jobs).to_have_text(["#1 fix the parser"])
+    page.get_by_role("link", name="compiler").click()
+    expect(page).to_have_url(re.compile("/~owner/compiler$"))
+    expect(jobs).to_have_text(["#2 fix the lexer", "#1 fix the parser"])
+
+
+# --- by keyboard alone ----------------------------------------------------------------------------
+
+
+def tab_to(page: Page, wanted: Locator) -> None:
+    """By the key Tab, as often as it takes; each stop on the way has to be seen."""
+    for _ in range(STOPS):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if focused.count():
+            assert is_outlined(focused), focused.evaluate("element => element.outerHTML")
+        if wanted.evaluate("element => element === document.activeElement"):
+            return
+    raise AssertionError(f"{wanted} is not reached")
+
+
+def is_outlined(focused: Locator) -> bool:
+    outline: str = focused.evaluate("element => getComputedStyle(element).outlineStyle")
+    return outline != "none"
+
+
+def test_somebody_signs_in_submits_a_job_and_finds_it_by_keyboard_alone(
+    open_window, live, owner, fetch
+):
+    set_password(live, owner.name, PASSWORD)
+    window = open_window()
+    page = window.page
+    window.open("/login?return_to=/secrets")
+    tab_to(page, page.get_by_label("Name"))
+    page.keyboard.type(owner.name)
+    tab_to(page, page.get_by_label("Password"))
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Secrets", exact=True)).to_be_visible()
+
+    tab_to(page, page.get_by_role("link", name="Submit"))
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_label("Manifest"))
+    page.keyboard.type(MANIFEST)
+    tab_to(page, page.get_by_label("Note"))
+    page.keyboard.type("by hand")
+    tab_to(page, button(page, "Submit"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("/~owner/job/1$"))
+    assert fetch(1).manifest == MANIFEST
+
+    tab_to(page, page.get_by_role("link", name="Your jobs"))
+    page.keyboard.press("Enter")
+    tab_to(page, page.get_by_label("Search these jobs"))
+    page.keyboard.type("hand")
+    page.keyboard.press("Enter")
+    expect(page.locator(".jobs .title")).to_have_text(["#1 by hand"])
