@@ -34,6 +34,14 @@ def test_while_somebody_types_keys_are_text(page, help_):
     expect(page).to_have_url(re.compile("/oauth2/clients$"))
 
 
+def test_a_slash_goes_to_the_search_and_marks_what_is_in_it(page, help_):
+    page.goto("/~owner?search=old")
+    page.keyboard.press("/")
+    page.keyboard.type("new?")
+    expect(page.get_by_role("searchbox")).to_have_value("new?")
+    expect(help_).to_have_count(0)
+
+
 @pytest.mark.parametrize("modifier", ["Control", "Alt", "Meta"])
 def test_keys_of_the_browser_stay_the_browsers(page, help_, modifier):
     page.evaluate("() => addEventListener('keydown', e => document.title = e.defaultPrevented)")

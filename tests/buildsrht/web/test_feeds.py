@@ -64,6 +64,17 @@ def test_nobody_has_no_feed(client, kind):
         assert client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize("page", ["/~owner", "/~owner/app", "/~owner/app/linux"])
+def test_pages_say_where_it_is(browse, owner, page):
+    browser = browse()
+    html = browser.open(page).text
+    alternate = 'rel="alternate" type="application/rss+xml" title="How jobs ended"'
+    assert f'<link {alternate} href="{page}/rss.xml">' in html
+    for address in (f"{page}.svg", f"{page}/rss.xml", f"{page}/cc.xml"):
+        assert address in browser.links
+        assert browser.client.get(address).status_code == 200
+
+
 # --- RSS --------------------------------------------------------------------------------------
 
 
