@@ -6,10 +6,14 @@ digest, for ever the same. Readers see one kind of log and never learn where it 
 
 Promises: bytes come out as they went in; a Redis that is wiped or away while a log grows loses
 nothing, because the writer puts the spool back. Knows nothing of manifests, VMs or HTTP.
+
+Beside each log, wherever it is, are its marks (buildsrht.marks), by which lines are found and
+dated. They are a help only: a log that has none, because it is older, is read all the same.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -19,10 +23,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from buildsrht.marks import Marker, Marks
 from buildsrht.models import Log
 from buildsrht.storage import Storage
 
 CHUNK = 256 * 1024
+# What the marks of a spool are called after it.
+MARKS = ".marks"
 # Nothing in Redis outlives its use by more than this, whatever else goes wrong.
 LIVE_SECONDS = 7 * 86400
 # The first half of PostgreSQL's advisory lock on the logs of one job; the second is its id.
@@ -43,14 +50,25 @@ class LogName(NamedTuple):
     def storage_key(self) -> str:
         return f"logs/{self.job_id}/{self.task_id or 'setup'}"
 
+    @property
+    def live_marks_key(self) -> str:
+        return f"{self.live_key}:marks"
+
+    @property
+    def storage_marks_key(self) -> str:
+        return f"{self.storage_key}.marks"
+
 
 @dataclass(frozen=True)
 class LogView:
-    """A log as it is at one moment. A sealed one has a digest, and will never change again."""
+    """A log as it is at one moment. A sealed one has a digest, and will never change again; how
+    many lines it has is known as well, unless it is older than marks."""
 
     size: int
     sha256: bytes | None
     read: Callable[[int, int], Iterator[bytes]]
+    marks: Callable[[], Marks]
+    lines: int | None = None
 
     @property
     def sealed(self) -> bool:
@@ -76,12 +94,25 @@ class Logs:
             sealed.size,
             sealed.sha256,
             lambda start, end: self._storage.read(name.storage_key, start, end),
+            lambda: self._stored_marks(name),
+            sealed.lines,
         )
+
+    def _stored_marks(self, name: LogName) -> Marks:
+        try:
+            return Marks(self._storage.read_all(name.storage_marks_key))
+        except FileNotFoundError:
+            return Marks()
 
     def live_view(self, name: LogName) -> LogView:
         """What Redis has of the log now: nothing, once it is sealed. For those who ask often."""
         size = self._redis.strlen(name.live_key)
-        return LogView(size, None, lambda start, end: self._read_live(name, start, end))
+        return LogView(
+            size,
+            None,
+            lambda start, end: self._read_live(name, start, end),
+            lambda: Marks(self.live_marks(name)),
+        )
 
     def _read_live(self, name: LogName, start: int, end: int) -> Iterator[bytes]:
         for offset in range(start, end, CHUNK):
@@ -93,19 +124,25 @@ class Logs:
                 return
             yield chunk
 
-    def append(self, name: LogName, data: bytes) -> int:
-        """Add to the live log; returns its length afterwards."""
+    def append(self, name: LogName, data: bytes, mark: bytes = b"") -> int:
+        """Add to the live log, and to its marks; returns its length afterwards."""
         with self._redis.pipeline(transaction=False) as pipe:
             pipe.append(name.live_key, data)
             pipe.expire(name.live_key, LIVE_SECONDS)
+            if mark:
+                pipe.append(name.live_marks_key, mark)
+                pipe.expire(name.live_marks_key, LIVE_SECONDS)
             return int(pipe.execute()[0])
 
     def replace(self, name: LogName, spool: Path) -> None:
-        """Make the live log what the spool holds."""
+        """Make the live log, and its marks, what the spool holds."""
+        self._redis.set(name.live_marks_key, spool_marks(spool), ex=LIVE_SECONDS)
         self._redis.set(name.live_key, spool.read_bytes(), ex=LIVE_SECONDS)
 
-    def seal(self, session: Session, name: LogName, chunks: Iterator[bytes]) -> None:
-        """Put the finished log into storage and remember its length and digest.
+    def seal(
+        self, session: Session, name: LogName, chunks: Iterator[bytes], marks: bytes = b""
+    ) -> None:
+        """Put the finished log into storage and remember its length, digest and lines.
 
         The caller commits, and only then calls `drop_live`. A log that is sealed stays as it is:
         of a build host and a janitor that gave it up, the first one to come here decides.
@@ -113,10 +150,16 @@ class Logs:
         session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
         if _sealed(session, name):
             return
-        stored = self._storage.put(name.storage_key, chunks)
+        counted = _Counted(chunks)
+        stored = self._storage.put(name.storage_key, counted)
+        self._storage.put(name.storage_marks_key, [marks])
         session.execute(
             insert(Log).values(
-                job_id=name.job_id, task_id=name.task_id, size=stored.size, sha256=stored.sha256
+                job_id=name.job_id,
+                task_id=name.task_id,
+                size=stored.size,
+                sha256=stored.sha256,
+                lines=counted.lines,
             )
         )
 
@@ -124,9 +167,33 @@ class Logs:
         """Whatever Redis still has, for sealing the log of a build host that is gone."""
         yield cast(bytes, self._redis.get(name.live_key) or b"")
 
+    def live_marks(self, name: LogName) -> bytes:
+        """The same of its marks."""
+        return cast(bytes, self._redis.get(name.live_marks_key) or b"")
+
     def drop_live(self, name: LogName) -> None:
         with contextlib.suppress(RedisError):
-            self._redis.delete(name.live_key)
+            self._redis.delete(name.live_key, name.live_marks_key)
+
+
+class _Counted:
+    """Passes chunks on and knows the number of lines afterwards, the last unfinished one too."""
+
+    def __init__(self, chunks: Iterable[bytes]):
+        self._chunks = chunks
+        self._ends = 0
+        self._is_open = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._chunks:
+            self._ends += chunk.count(b"\n")
+            if chunk:
+                self._is_open = not chunk.endswith(b"\n")
+            yield chunk
+
+    @property
+    def lines(self) -> int:
+        return self._ends + self._is_open
 
 
 def _sealed(session: Session, name: LogName) -> Log | None:
@@ -148,10 +215,17 @@ class LogWriter:
         self.spool = spool
         self._file = spool.open("ab", buffering=0)
         self.size = self._file.tell()
+        self._marks = marks_of(spool).open("ab", buffering=0)
+        written = sum(chunk.count(b"\n") for chunk in spool_chunks(spool)) if self.size else 0
+        self._marker = Marker(self.size, written)
 
     def write(self, data: bytes) -> None:
         if not data:
             return
+        mark = self._marker.mark(data, time.time_ns() // 1_000_000)
+        if mark:
+            # Torn only with the disk full: then what follows is written nowhere.
+            self._marks.write(mark)
         rest = memoryview(data)
         while rest:
             # A disk that is nearly full takes a part and refuses the next.
@@ -159,14 +233,28 @@ class LogWriter:
             self.size += written
             rest = rest[written:]
         with contextlib.suppress(RedisError):
-            if self._logs.append(self.name, data) != self.size:
+            if self._logs.append(self.name, data, mark) != self.size:
                 self._logs.replace(self.name, self.spool)
 
     def close(self) -> None:
         self._file.close()
+        self._marks.close()
 
 
 def spool_chunks(spool: Path) -> Iterator[bytes]:
     with spool.open("rb") as file:
         while chunk := file.read(CHUNK):
             yield chunk
+
+
+def marks_of(spool: Path) -> Path:
+    """Where the marks of a spool are."""
+    return spool.with_name(spool.name + MARKS)
+
+
+def spool_marks(spool: Path) -> bytes:
+    """None, where a crash or an older release has left a spool without."""
+    try:
+        return marks_of(spool).read_bytes()
+    except FileNotFoundError:
+        return b""

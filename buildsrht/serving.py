@@ -23,6 +23,10 @@ STATUSES: dict[type[BuildsError], int] = {
     Gone: 410,
 }
 
+# For what never changes again. Never in a cache that several users share: whether they may see it
+# can change.
+FOREVER = "private, max-age=31536000, immutable"
+
 # After which whoever met an outage may try again.
 RETRY_SECONDS = 5
 

@@ -60,6 +60,10 @@ class Storage:
         found = obstore.get(self._store, key, options={"range": (start, end)})
         return (bytes(chunk) for chunk in found.stream(min_chunk_size=READ_CHUNK))
 
+    def read_all(self, key: str) -> bytes:
+        """All of a small object. Raises FileNotFoundError when there is no such key."""
+        return bytes(obstore.get(self._store, key).bytes())
+
     def keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, which ends at a slash."""
         return [item["path"] for page in obstore.list(self._store, prefix) for item in page]

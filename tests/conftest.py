@@ -23,7 +23,7 @@ from buildsrht.app import create_app
 from buildsrht.backend import Backend, open_backend
 from buildsrht.config import Config
 from buildsrht.keys import make_missing
-from buildsrht.logs import Logs, LogWriter, spool_chunks
+from buildsrht.logs import Logs, LogWriter, spool_chunks, spool_marks
 from buildsrht.models import Artifact, Base, Job, JobStatus, User
 from buildsrht.services import artifacts, jobs, runs, sign_ins, tokens
 from buildsrht.services.scopes import SCOPES
@@ -269,7 +269,8 @@ def write_log(backend: Backend, tmp_path: Path) -> Callable[..., LogWriter]:
         writer.write(data)
         if seal:
             with backend.transaction() as session:
-                backend.logs.seal(session, name, spool_chunks(writer.spool))
+                chunks = spool_chunks(writer.spool)
+                backend.logs.seal(session, name, chunks, spool_marks(writer.spool))
             backend.logs.drop_live(name)
         return writer
 

@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from buildsrht.backend import Backend
-from buildsrht.logs import LogName, LogWriter, spool_chunks
+from buildsrht.logs import MARKS, LogName, LogWriter, marks_of, spool_chunks, spool_marks
 from worker.disguises import disguises, is_partly_too_short
 from worker.errors import RunnerError
 from worker.masking import Masker
@@ -129,15 +129,17 @@ def seal_spool(backend: Backend, name: LogName, spool: Path, last_words: bytes =
     after an error says them once.
     """
     with backend.transaction() as session:
-        backend.logs.seal(session, name, chain(spool_chunks(spool), [last_words]))
+        chunks = chain(spool_chunks(spool), [last_words])
+        backend.logs.seal(session, name, chunks, spool_marks(spool))
     backend.logs.drop_live(name)
     spool.unlink()
+    marks_of(spool).unlink(missing_ok=True)
 
 
 def spooled_logs(job_id: int, directory: Path) -> list[tuple[LogName, Path]]:
     """The logs that a run in `directory` has not sealed, the setup log first."""
     spools = sorted(
-        (directory / SPOOL).glob("*"),
+        (file for file in (directory / SPOOL).glob("*") if file.suffix != MARKS),
         key=lambda spool: (spool.name != "setup", len(spool.name), spool.name),
     )
     return [

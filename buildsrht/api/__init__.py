@@ -22,6 +22,7 @@ from buildsrht.api import (
     health,
     hooks,
     jobs,
+    log_lines,
     logs,
     query,
 )
@@ -31,5 +32,8 @@ from buildsrht.config import Config
 def install(app: Flask, config: Config) -> None:
     errors.install(app)
     events.install(app, config)
-    for part in (jobs, events, groups, logs, artifacts, hooks, health, query, description):
+    for part in (
+        *(jobs, events, groups, logs, log_lines, artifacts),
+        *(hooks, health, query, description),
+    ):
         app.register_blueprint(part.routes)

@@ -11,7 +11,18 @@ from typing import Any
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
-from buildsrht.api.schemas import COMPONENTS, EVENT_ID, ID, KEY, TEXT, Schema, described, reference
+from buildsrht.api.log_lines import LINES as LINES_AT_ONCE
+from buildsrht.api.schemas import (
+    COMPONENTS,
+    EVENT_ID,
+    ID,
+    KEY,
+    SOUGHT,
+    TEXT,
+    Schema,
+    described,
+    reference,
+)
 from buildsrht.serving import current_backend
 
 routes = Blueprint("description", __name__)
@@ -165,29 +176,43 @@ def _header(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "header", "description": description, "schema": schema}
 
 
+def _query_parameter(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
 JOB_ID = _path_parameter("job_id", ID)
 GROUP_ID = _path_parameter("group_id", ID)
-START = {
-    "name": "start",
-    "in": "query",
-    "description": "`next` of the page before",
-    "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
-}
+START = _query_parameter(
+    "start",
+    {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
+    "`next` of the page before",
+)
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key", KEY, "the same key with the same request makes no second job"
 )
-LAST_EVENT_ID = {
-    "name": "last_event_id",
-    "in": "query",
-    "description": "the `id` of the last event that is known: only what comes after it is told",
-    "schema": EVENT_ID,
-}
-TEXT_OF_LOGS = {
-    "name": "text",
-    "in": "query",
-    "description": "`no` leaves what logs say out of their events",
-    "schema": {"enum": ["yes", "no"]},
-}
+LAST_EVENT_ID = _query_parameter(
+    "last_event_id",
+    EVENT_ID,
+    "the `id` of the last event that is known: only what comes after it is told",
+)
+TEXT_OF_LOGS = _query_parameter(
+    "text", {"enum": ["yes", "no"]}, "`no` leaves what logs say out of their events"
+)
+LINES = {200: _answer("The lines.", reference("Lines"))}
+WHICH_LINES = (
+    _query_parameter(
+        "from",
+        {"type": "integer", "minimum": -LINES_AT_ONCE, "maximum": 2**53},
+        "the first line; -5 for the last five",
+    ),
+    _query_parameter(
+        "count", {"type": "integer", "minimum": 1, "maximum": LINES_AT_ONCE}, "how many"
+    ),
+)
+WHAT_IS_SOUGHT = (
+    _query_parameter("q", SOUGHT, "the text; in any case, if it has no upper case"),
+    _query_parameter("errors", {"enum": ["1"]}, "in place of a text: the first error"),
+)
 DONE = {200: _answer("It was done.", reference("Nothing"))}
 JOB = {200: _answer("The job.", reference("Job"))}
 GROUP = {200: _answer("The group.", reference("Group"))}
@@ -401,6 +426,39 @@ PATHS: dict[str, dict[str, Operation]] = {
             anonymous=True,
             parameters=[JOB_ID, _path_parameter("task", TEXT), *FILE_HEADERS],
             refusals=[404, 416, 503],
+        ),
+    },
+    "/query/log/{job_id}/lines": {
+        "get": _operation(
+            "readSetupLines",
+            "Some lines of the setup log, to be shown",
+            LINES,
+            scope="logs:read",
+            anonymous=True,
+            parameters=[JOB_ID, *WHICH_LINES],
+            refusals=[400, 404, 503],
+        ),
+    },
+    "/query/log/{job_id}/{task}/lines": {
+        "get": _operation(
+            "readTaskLines",
+            "Some lines of a task's log, to be shown",
+            LINES,
+            scope="logs:read",
+            anonymous=True,
+            parameters=[JOB_ID, _path_parameter("task", TEXT), *WHICH_LINES],
+            refusals=[400, 404, 503],
+        ),
+    },
+    "/query/log/{job_id}/search": {
+        "get": _operation(
+            "searchLogs",
+            "The lines of all logs of a job that contain a text",
+            {200: _answer("The first of them.", reference("Matches"))},
+            scope="logs:read",
+            anonymous=True,
+            parameters=[JOB_ID, *WHAT_IS_SOUGHT],
+            refusals=[400, 404, 503],
         ),
     },
     "/artifacts/{job_id}/{secret}/{name}": {

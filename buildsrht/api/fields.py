@@ -6,6 +6,7 @@ for are ignored, so that newer clients can talk to an older server.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
@@ -173,3 +174,13 @@ def requested_start() -> int | None:
     if not (start.isascii() and start.isdecimal() and len(start) <= 18):
         _refuse("start", "must be the `next` of the page before")
     return int(start)
+
+
+def requested_number(name: str, *, least: int, most: int) -> int | None:
+    """A whole number, from the query of the address."""
+    text = request.args.get(name)
+    if text is None:
+        return None
+    if not re.fullmatch(r"-?[0-9]{1,16}", text, re.ASCII) or not least <= int(text) <= most:
+        _refuse(name, f"must be a whole number from {least} to {most}")
+    return int(text)

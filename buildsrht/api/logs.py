@@ -6,12 +6,9 @@ from flask.typing import ResponseReturnValue
 from buildsrht.api import ranges
 from buildsrht.oauth import acting_user_if_any
 from buildsrht.services.jobs import log_name, require_job
-from buildsrht.serving import current_backend
+from buildsrht.serving import FOREVER, current_backend
 
 routes = Blueprint("logs", __name__, url_prefix="/query/log/<int:job_id>")
-
-# Never in a cache that several users share: whether they may see it can change.
-FOREVER = "private, max-age=31536000, immutable"
 
 
 @routes.get("/log")

@@ -7,6 +7,7 @@ more keys in later versions, so no schema is closed.
 
 from typing import Any
 
+from buildsrht.api.log_lines import WANTED_CHARACTERS
 from buildsrht.manifest import MAX_CHARACTERS
 from buildsrht.manifest.rules import MOST_TRIGGERS
 from buildsrht.models import JobStatus, TaskStatus, Visibility
@@ -30,6 +31,12 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 URL: Schema = {"type": "string", "format": "uri"}
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 EVENT_ID: Schema = {"type": "string", "pattern": f"^{CURSOR.pattern}$"}
+SOUGHT: Schema = {
+    "type": "string",
+    "pattern": "^[^\\n\\x00]+$",
+    "minLength": 1,
+    "maxLength": WANTED_CHARACTERS,
+}
 KEY: Schema = {"type": "string", "pattern": f"^{IDEMPOTENCY_KEY.pattern}$"}
 
 
@@ -329,6 +336,26 @@ _METADATA = {
     "required": ["issuer", "authorization_endpoint", "token_endpoint"],
 }
 
+_LINE = answered(
+    "A line of a log.",
+    {
+        "html": described({"type": "string"}, "text with `span` and `a` only, safe to show"),
+        "time": described(
+            {"type": ["integer", "null"]},
+            "when its first byte was written, in Unix milliseconds; null for old logs",
+        ),
+        "command": described({"type": "boolean"}, "whether it shows a command that was run"),
+    },
+)
+_MATCH = answered(
+    "A line in which something was found.",
+    {
+        "task": described({"type": ["string", "null"]}, "null for the setup log"),
+        "line": {"type": "integer", "minimum": 1},
+        "html": {"type": "string"},
+    },
+)
+
 COMPONENTS: dict[str, Schema] = {
     "Job": _JOB,
     "JobPage": page_of("Job"),
@@ -338,6 +365,23 @@ COMPONENTS: dict[str, Schema] = {
     "Artifact": _ARTIFACT,
     "ArtifactPage": page_of("Artifact"),
     "Event": _EVENT,
+    "Lines": answered(
+        "Some lines of a log.",
+        {
+            "first": described({"type": "integer", "minimum": 1}, "the number of the first"),
+            "total": described({"type": "integer"}, "how many the log has now"),
+            "size": described({"type": "integer"}, "how many bytes"),
+            "complete": described({"type": "boolean"}, "whether it will never change again"),
+            "lines": {"type": "array", "items": _LINE},
+        },
+    ),
+    "Matches": answered(
+        "What was found, in the order of the logs.",
+        {
+            "matches": {"type": "array", "items": _MATCH},
+            "more": described({"type": "boolean"}, "whether there is more than this"),
+        },
+    ),
     "Group": _GROUP,
     "NewGroup": _NEW_GROUP,
     "Trigger": _TRIGGER,

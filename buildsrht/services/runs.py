@@ -256,5 +256,6 @@ def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogNam
     said = f"\n{_lost(job)}\n".encode()
     for name in written:
         last_words = [said] if name == written[-1] else []
-        backend.logs.seal(session, name, chain(backend.logs.live_chunks(name), last_words))
+        chunks = chain(backend.logs.live_chunks(name), last_words)
+        backend.logs.seal(session, name, chunks, backend.logs.live_marks(name))
     return written

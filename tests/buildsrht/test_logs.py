@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -229,3 +230,75 @@ def test_sealed_logs_are_read_without_redis(backend, view, seal, tmp_path):
 
     with away.transaction() as session:
         assert content(away.logs.view(session, SETUP)) == b"one"
+
+
+# --- marks ------------------------------------------------------------------------------------
+
+
+def times(log):
+    marks = log.marks()
+    return [marks.time_at(offset) for offset in range(log.size)]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Set it to so many milliseconds."""
+    return lambda time: monkeypatch.setattr(log_module.time, "time_ns", lambda: time * 1_000_000)
+
+
+def test_what_was_written_when_is_known_at_once_and_for_ever(backend, view, writer, clock):
+    for time, data in ((1000, b"one\n"), (2000, b"tw"), (2500, b"o")):
+        clock(time)
+        writer.write(data)
+    expected = [1000] * 4 + [2000] * 2 + [2500]
+    assert times(view()) == expected
+
+    with backend.transaction() as session:
+        chunks = spool_chunks(writer.spool)
+        backend.logs.seal(session, SETUP, chunks, log_module.spool_marks(writer.spool))
+    backend.logs.drop_live(SETUP)
+
+    assert times(view()) == expected
+    assert view().lines == 2
+    assert backend.redis.keys("buildsrht:log:*") == []
+
+
+def test_marks_that_redis_has_lost_are_put_back(backend, view, writer, clock):
+    clock(1000)
+    writer.write(b"one\n")
+    backend.redis.flushdb()
+    clock(2000)
+
+    writer.write(b"two\n")
+
+    assert times(view()) == [1000] * 4 + [2000] * 4
+
+
+def test_a_writer_that_goes_on_with_a_spool_goes_on_with_its_lines(backend, view, writer, clock):
+    clock(1000)
+    writer.write(b"one\ntwo\n")
+    writer.close()
+    clock(2000)
+
+    LogWriter(backend.logs, SETUP, writer.spool).write(b"three\n")
+
+    assert view().marks().before_line(4) == (8, 2)
+
+
+def test_a_log_that_is_older_than_marks_has_none(backend, view, seal):
+    seal(b"one\n", b"two")
+    backend.storage.delete(SETUP.storage_marks_key)
+
+    assert times(view()) == [None] * 7
+    assert log_module.spool_marks(Path("no/such/spool")) == b""
+
+
+@pytest.mark.parametrize(
+    ("chunks", "lines"),
+    [((), 0), ((b"",), 0), ((b"a",), 1), ((b"a\n",), 1), ((b"a\n", b"b", b""), 2)],
+    ids=["none", "empty", "open", "ended", "both"],
+)
+def test_the_last_line_counts_without_its_end_too(view, seal, chunks, lines):
+    seal(*chunks)
+
+    assert view().lines == lines

@@ -84,6 +84,11 @@ ROUTES = {
     ("POST", "/api/job-group/<int:group_id>/cancel"): Row("token", (401, 404, 403, 401, 401, 200)),
     ("GET", "/query/log/<int:job_id>/log"): Row("token", (404, 404, 403, 401, 401, 200)),
     ("GET", "/query/log/<int:job_id>/<task>/log"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/lines"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/<task>/lines"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/search"): Row(
+        "token", (404, 404, 403, 401, 401, 200), query={"q": "hello"}
+    ),
     ("GET", "/artifacts/<int:job_id>/<secret>/<name>"): Row(
         "token", (404, 404, 403, 401, 401, 200)
     ),
@@ -534,7 +539,9 @@ def test_to_be_signed_in_lets_read_what_a_token_lets_and_change_nothing(
     before = row_counts()
 
     statuses = {
-        (method, rule): client.open(path_of(rule, THERE), method=method, json=row.json).status_code
+        (method, rule): client.open(
+            path_of(rule, THERE), method=method, json=row.json, query_string=row.query
+        ).status_code
         for (method, rule), row in asked.items()
     }
 

@@ -1,0 +1,208 @@
+"""A log as lines: some of them, where a text is in it, and where the first error seems to be.
+
+Lines count from 1, and the last one counts although its end has not come. They are shown as a
+terminal would show them (buildsrht.terminal); searched is what was written, without the codes that
+only a terminal obeys. Whatever the size of the log, no more than a piece of it is in memory.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from buildsrht.logs import CHUNK, LogView
+from buildsrht.marks import Marks
+from buildsrht.terminal import to_html
+
+# Of a longer line this much is looked at, from its last carriage return on or from its beginning.
+LINE_BYTES = 64 * 1024
+COMMAND = b"+ "
+
+_CODES = re.compile(rb"\x1b\[[0-9;:]*[@-~]")
+# What build tools say before anything else when something went wrong, in lower case.
+_ERRORS = (
+    *(b"error:", b"error[", b"fatal:", b"traceback (most recent call last)", b"panic: "),
+    *(b"undefined reference to", b"segmentation fault", b"assertion failed", b"*** ["),
+    *(b": command not found", b"no such file or directory", b"permission denied"),
+    *(b"failed:", b"\nfailed ", b"\ne: ", b"\nnot ok "),
+)
+
+
+class Line(NamedTuple):
+    """`milliseconds` is the Unix time at which its first byte was written, if that is known."""
+
+    html: str
+    milliseconds: int | None
+    is_command: bool
+
+
+class Window(NamedTuple):
+    """Some lines of a log, `first` being the number of the first, and how many there are now."""
+
+    first: int
+    total: int
+    lines: list[Line]
+
+
+class Hit(NamedTuple):
+    number: int
+    html: str
+
+
+class _Raw(NamedTuple):
+    """A line's number, the offset of its first byte, and what is looked at of it."""
+
+    number: int
+    offset: int
+    data: bytes
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+
+def read_lines(view: LogView, first: int, count: int) -> Window:
+    """At most `count` lines from number `first` on; from -5 on are the last five."""
+    marks = view.marks()
+    total = count_lines(view, marks)
+    if first < 0:
+        first = max(1, total + 1 + first)
+    lines: list[Line] = []
+    if first <= total:
+        for raw in _lines_from(view, marks, first):
+            if len(lines) == count:
+                break
+            time = marks.time_at(raw.offset)
+            lines.append(Line(to_html(raw.data), time, raw.data.startswith(COMMAND)))
+    return Window(first, total, lines)
+
+
+def count_lines(view: LogView, marks: Marks | None = None) -> int:
+    """How many lines the log has now."""
+    if view.lines is not None:
+        return view.lines
+    offset, ends = (marks or view.marks()).last()
+    # Of a log that has just been cut short, as Redis may, the marks may be ahead.
+    last = b""
+    for chunk in view.read(min(offset, view.size), view.size):
+        ends += chunk.count(b"\n")
+        last = chunk
+    if not last and view.size:
+        last = b"".join(view.read(view.size - 1, view.size))
+    return ends + (bool(last) and not last.endswith(b"\n"))
+
+
+def _lines_from(view: LogView, marks: Marks, first: int) -> Iterator[_Raw]:
+    offset, ends = marks.before_line(first)
+    if offset >= view.size:
+        offset, ends = 0, 0
+    number = ends + 1
+    for begin, data in _split(view.read(offset, view.size), offset):
+        # What a mark leads to may begin in the middle of a line, but never of this one.
+        if number >= first:
+            yield _Raw(number, begin, data)
+        number += 1
+
+
+def _split(chunks: Iterator[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
+    """Each line's offset and what is looked at of it."""
+    line = _LongLine(offset)
+    for chunk in chunks:
+        *ended, rest = chunk.split(b"\n")
+        for piece in ended:
+            line.add(piece)
+            yield line.offset, line.data
+            line = _LongLine(line.offset + line.size + 1)
+        line.add(rest)
+    if line.size:
+        yield line.offset, line.data
+
+
+class _LongLine:
+    """A line that is put together, of which no more than is looked at is kept."""
+
+    def __init__(self, offset: int):
+        self.offset = offset
+        self.size = 0
+        self.data = b""
+
+    def add(self, piece: bytes) -> None:
+        self.size += len(piece)
+        self.data += piece
+        if len(self.data) > LINE_BYTES:
+            # A progress bar begins its line anew, and what it said last is what counts.
+            returned = self.data.rfind(b"\r", -LINE_BYTES)
+            keeps = slice(returned + 1, None) if returned >= 0 else slice(LINE_BYTES)
+            self.data = self.data[keeps]
+
+
+# --- search -----------------------------------------------------------------------------------
+
+
+def find(view: LogView, text: str, limit: int) -> list[Hit]:
+    """The first lines that contain `text`, at most `limit` of them. A text without upper case is
+    found in any case, of ASCII letters."""
+    wanted = text.encode(errors="replace")
+    if text == text.lower():
+        return _search(view, lambda block: _places(block.lower(), wanted), limit)
+    return _search(view, lambda block: _places(block, wanted), limit)
+
+
+def find_error(view: LogView) -> Hit | None:
+    """The first line that looks like an error."""
+
+    hits = _search(view, _place_of_error, 1)
+    return hits[0] if hits else None
+
+
+def _place_of_error(block: bytes) -> Iterator[int]:
+    # With a line end before its first line too.
+    lowered = b"\n" + block.lower()
+    found = [(lowered.find(error), error) for error in _ERRORS]
+    # What begins with a line end is about the line after that.
+    places = [place - 1 + error.startswith(b"\n") for place, error in found if place >= 0]
+    yield from sorted(places)[:1]
+
+
+def _places(block: bytes, wanted: bytes) -> Iterator[int]:
+    place = block.find(wanted)
+    while place >= 0:
+        yield place
+        place = block.find(wanted, place + len(wanted))
+
+
+def _search(view: LogView, places: Callable[[bytes], Iterator[int]], limit: int) -> list[Hit]:
+    hits: list[Hit] = []
+    ends = 0
+    for block in _blocks(view):
+        # Only that lines keep their numbers matters here.
+        plain = _CODES.sub(b"", block) if b"\x1b" in block else block
+        done = 0
+        for place in places(plain):
+            number = ends + 1 + plain.count(b"\n", 0, place)
+            begin = plain.rfind(b"\n", 0, place) + 1
+            if begin < done:
+                continue
+            end = plain.find(b"\n", place)
+            end = len(plain) if end < 0 else end
+            hits.append(Hit(number, to_html(plain[begin : min(end, begin + LINE_BYTES)])))
+            if len(hits) == limit:
+                return hits
+            done = end
+        ends += block.count(b"\n")
+    return hits
+
+
+def _blocks(view: LogView) -> Iterator[bytes]:
+    """The log in pieces that end with a line; a longer line is cut, and still counts as one."""
+    rest = b""
+    for chunk in view.read(0, view.size):
+        whole, end, begun = chunk.rpartition(b"\n")
+        if end:
+            yield rest + whole + end
+            rest = begun
+        else:
+            rest += chunk
+            if len(rest) > CHUNK:
+                yield rest
+                rest = b""
+    if rest:
+        yield rest

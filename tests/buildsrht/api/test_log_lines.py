@@ -1,0 +1,100 @@
+"""Logs for those who show them, over HTTP."""
+
+import pytest
+
+from buildsrht.api import log_lines
+from buildsrht.models import TaskStatus
+from buildsrht.services import runs
+
+
+@pytest.fixture
+def job(make_job):
+    return make_job("running")
+
+
+def test_lines_come_with_what_is_needed_to_show_them(client, job, write_log):
+    writer = write_log(job, "build", b"+ make\n<b>\n")
+
+    answer = client.get(f"/query/log/{job.id}/build/lines")
+
+    lines = answer.json["lines"]
+    assert [line["html"] for line in lines] == ["+ make", "&lt;b&gt;"]
+    assert [line["command"] for line in lines] == [True, False]
+    assert all(isinstance(line["time"], int) for line in lines)
+    known = {name: answer.json[name] for name in ("first", "total", "size", "complete")}
+    assert known == {"first": 1, "total": 2, "size": writer.size, "complete": False}
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_lines_of_a_finished_log_may_be_kept(client, job, write_log):
+    write_log(job, None, b"one\ntwo\nthree\n", seal=True)
+
+    answer = client.get(f"/query/log/{job.id}/lines?from=-2&count=1")
+
+    assert (answer.json["first"], answer.json["lines"][0]["html"]) == (2, "two")
+    assert (answer.json["total"], answer.json["complete"]) == (3, True)
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
+def test_a_log_that_nobody_has_written_has_no_lines(client, job):
+    answer = client.get(f"/query/log/{job.id}/build/lines")
+
+    assert (answer.json["total"], answer.json["lines"]) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("from=one", "from=1.5", "from=-2001", "from=" + "9" * 17, "from=٣", "from="),
+        *("count=0", "count=-1", "count=2001", "count=many"),
+    ],
+)
+def test_which_lines_is_said_in_numbers(client, job, query):
+    answer = client.get(f"/query/log/{job.id}/lines?{query}")
+
+    assert answer.status_code == 400
+    assert answer.json["errors"][0]["field"] == query.partition("=")[0]
+
+
+def test_all_logs_are_searched_in_their_order(client, job, write_log):
+    write_log(job, None, b"made\n", seal=True)
+    write_log(job, "build", b"+ make\nnone\nMade & done\n")
+
+    found = client.get(f"/query/log/{job.id}/search?q=made").json
+
+    assert found == {
+        "matches": [
+            {"task": None, "line": 1, "html": "made"},
+            {"task": "build", "line": 3, "html": "Made &amp; done"},
+        ],
+        "more": False,
+    }
+
+
+def test_there_is_an_end_to_what_is_found(client, job, write_log):
+    write_log(job, None, b"a\n" * log_lines.MATCHES)
+    write_log(job, "build", b"a\n")
+
+    found = client.get(f"/query/log/{job.id}/search?q=a").json
+
+    assert (len(found["matches"]), found["more"]) == (log_lines.MATCHES, True)
+
+
+def test_the_first_error_is_that_of_the_task_that_failed(client, backend, make_job, write_log):
+    job = make_job("queued")
+    run = runs.claim(backend, job.id, "build-1")
+    for task, ends in (("build", TaskStatus.SUCCESS), ("test", TaskStatus.FAILED)):
+        for status in (TaskStatus.RUNNING, ends):
+            runs.move_run_task(backend, run, run.task_ids[task], status)
+    write_log(job, None, b"error: not this\n", seal=True)
+    write_log(job, "build", b"error: nor this\n", seal=True)
+    write_log(job, "test", b"one\nerror: this\n", seal=True)
+
+    found = client.get(f"/query/log/{job.id}/search?errors=1").json
+
+    assert found["matches"] == [{"task": "test", "line": 2, "html": "error: this"}]
+
+
+@pytest.mark.parametrize("query", ["", "q=", "q=" + "x" * 201, "q=a%0Ab", "errors=2"])
+def test_what_is_sought_has_to_be_said(client, job, query):
+    assert client.get(f"/query/log/{job.id}/search?{query}").status_code == 400

@@ -1,0 +1,143 @@
+"""A log as lines."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from buildsrht.logs import CHUNK, LogView
+from buildsrht.marks import Marker, Marks
+from buildsrht.services import log_lines
+from buildsrht.services.log_lines import LINE_BYTES, count_lines, find, find_error, read_lines
+
+
+def log_of(*writes, marked=True, chunk=CHUNK, lines=None):
+    """A log in memory that came in these pieces, one second after the other."""
+    marker, data = Marker(), b"".join(writes)
+    packed = b"".join(marker.mark(write, 1000 * n) for n, write in enumerate(writes, 1))
+
+    def read(start, end):
+        return iter([data[at : min(at + chunk, end)] for at in range(start, end, chunk)])
+
+    return LogView(len(data), None, read, lambda: Marks(packed if marked else b""), lines)
+
+
+def shown(window):
+    return [line.html for line in window.lines]
+
+
+# --- lines ------------------------------------------------------------------------------------
+
+
+LOGS = st.lists(st.text("ab\n", max_size=12).map(str.encode), max_size=12)
+
+
+@given(LOGS, st.booleans(), st.integers(1, 9), st.integers(1, 40), st.integers(1, 6))
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_some_lines_are_those_of_the_whole(writes, marked, chunk, first, count):
+    log = log_of(*writes, marked=marked, chunk=chunk)
+    lines = b"".join(writes).decode().split("\n")
+    if not lines[-1]:
+        lines.pop()
+
+    window = read_lines(log, first, count)
+
+    assert (window.first, window.total) == (first, len(lines))
+    assert shown(window) == lines[first - 1 : first - 1 + count]
+
+
+@given(LOGS, st.integers(-20, -1))
+def test_the_last_lines_can_be_asked_for(writes, first):
+    log = log_of(*writes)
+    everything = shown(read_lines(log, 1, 1000))
+
+    window = read_lines(log, first, 1000)
+
+    assert shown(window) == everything[first:]
+    assert window.first == max(1, len(everything) + 1 + first)
+
+
+def test_a_line_has_the_time_of_its_first_byte_and_says_whether_it_is_a_command():
+    log = log_of(b"+ ma", b"ke\n", b"cc\n")
+
+    assert [tuple(line) for line in read_lines(log, 1, 9).lines] == [
+        ("+ make", 1000, True),
+        ("cc", 3000, False),
+    ]
+
+
+def test_how_many_lines_a_finished_log_has_nobody_counts():
+    log = log_of(b"a\nb\n", lines=4711)
+
+    assert count_lines(log) == 4711
+
+
+def test_of_a_line_that_is_very_long_a_piece_is_looked_at():
+    bar = b"".join(b"%7d\r" % number for number in range(20_000))
+    log = log_of(bar + b"done   \n", b"x" * (3 * LINE_BYTES), b"\nnext\n", chunk=1000)
+
+    window = read_lines(log, 1, 9)
+
+    assert shown(window)[0] == "done   "
+    assert len(shown(window)[1]) < LINE_BYTES
+    assert shown(window)[2] == "next"
+
+
+def test_a_line_far_back_in_a_long_log_is_found_by_reading_little():
+    read = []
+    whole = log_of(*(b"%07d %s\n" % (number, b"x" * 91) for number in range(100_000)))
+    log = LogView(
+        whole.size, None, lambda a, b: read.append(a) or whole.read(a, b), whole.marks, 100_000
+    )
+
+    window = read_lines(log, 90_000, 2)
+
+    assert shown(window)[0].startswith("0089999 ")
+    assert whole.size - read[0] < whole.size * 0.11
+
+
+# --- search -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [1, 7, CHUNK])
+def test_a_text_is_found_in_its_lines_whatever_the_colour(chunk):
+    log = log_of(b"one\n\x1b[1mT\x1b[0mwo two\n", b"three\ntwo", chunk=chunk)
+
+    assert [tuple(hit) for hit in find(log, "two", 9)] == [(2, "Two two"), (4, "two")]
+    assert [hit.number for hit in find(log, "Two", 9)] == [2]
+    assert [hit.number for hit in find(log, "two", 1)] == [2]
+    assert find(log, "four", 9) == []
+
+
+def test_what_is_found_is_shown_without_harm():
+    assert find(log_of(b"a <b>two</b>\n"), "two", 9)[0].html == "a &lt;b&gt;two&lt;/b&gt;"
+
+
+def test_lines_keep_their_numbers_behind_one_that_is_longer_than_a_block():
+    log = log_of(b"x" * (3 * CHUNK) + b"two\nand\ntwo\n")
+
+    assert [hit.number for hit in find(log, "two", 9)] == [1, 3]
+
+
+ERRORS = {
+    "a compiler": (b"cc a.c\na.c:1: error: no\n", 2),
+    "git": (b"fatal: not a repository", 1),
+    "make": (b"cc\nmake: *** [all] Error 1\n", 2),
+    "apt": (b"Get:1\nE: Unable to locate package x\n", 2),
+    "apt at once": (b"E: Unable to locate package x\n", 1),
+    "a TAP test": (b"ok 1\nnot ok 2\n", 2),
+    "pytest": (b"===\nFAILED tests/x.py\n", 2),
+    "Python": (b"a\nTraceback (most recent call last):\n", 2),
+    "in colour": (b"a\n\x1b[31merror\x1b[0m: b\n", 2),
+    "none": (b"0 errors\nok 2 not ok\n", None),
+}
+
+
+@pytest.mark.parametrize(("log", "number"), ERRORS.values(), ids=ERRORS)
+def test_the_first_error_is_found(log, number):
+    hit = find_error(log_of(log))
+
+    assert (hit and hit.number) == number
+
+
+def test_the_patterns_are_looked_for_in_lower_case():
+    assert all(error == error.lower() for error in log_lines._ERRORS)
