@@ -63,7 +63,7 @@ def create() -> ResponseReturnValue:
     return _hook_page(user, hook.uuid, new=True, secret=None if _has_key(hook) else proof)
 
 
-@routes.get("/hooks/<uuid:uuid>")
+@routes.get("/hooks/<uuid:uuid>/pushes")
 def show(uuid: UUID) -> ResponseReturnValue:
     return _hook_page(browser.insist_on_user(), uuid)
 
@@ -75,7 +75,7 @@ def change(uuid: UUID) -> ResponseReturnValue:
         hooks.change_hook(current_backend(), user.name, uuid, _read_settings())
     except BadInput as bad:
         return _hook_page(user, uuid, problems=bad.errors), 400
-    browser.go(f"/hooks/{uuid}")
+    browser.go(f"/hooks/{uuid}/pushes")
 
 
 @routes.post("/hooks/<uuid:uuid>/secret")

@@ -177,7 +177,7 @@ ROUTES = {
         form={"forge": "github", "repository": REPOSITORY, "visibility": "private"},
     ),
     # Where forges report to, people look.
-    ("GET", "/hooks/<uuid:uuid>"): Row("cookie", (303, 404, 303, 303, 303, 200)),
+    ("GET", "/hooks/<uuid:uuid>/pushes"): Row("cookie", (303, 404, 303, 303, 303, 200)),
     ("POST", "/hooks/<uuid:uuid>/change"): Row(
         "cookie", (303, 404, 303, 303, 303, 303), form={"visibility": "private"}
     ),

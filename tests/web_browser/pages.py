@@ -54,7 +54,7 @@ PAGES = (
     Page("deliveries", "ada", "/deliveries"),
     Page("delivery", "ada", "/deliveries/1"),
     Page("hooks", "ada", "/hooks"),
-    Page("hook", "ada", "/hooks/{hook}"),
+    Page("hook", "ada", "/hooks/{hook}/pushes"),
     Page("account", "ada", "/account"),
     Page("tokens", "ada", "/oauth2/personal-token"),
     Page("grants", "ada", "/oauth2/grants"),

@@ -61,7 +61,7 @@ def test_a_hook_is_made_and_says_what_to_set_at_the_forge(
     secret = hooks.reveal_proof(backend, hook)
     assert secret in browser.text
     assert field in browser.text
-    for path in ("/hooks", f"/hooks/{hook.uuid}"):
+    for path in ("/hooks", f"/hooks/{hook.uuid}/pushes"):
         browser.open(path)
         assert REPOSITORY in browser.text
         assert secret not in browser.page.text
@@ -110,7 +110,7 @@ def test_there_is_an_end_to_how_many(browser, add, monkeypatch):
 def test_a_hook_is_changed(backend, browser, make_hook, only_hook):
     hook = make_hook(credential="ada:first")
     change = f"/hooks/{hook.uuid}/change"
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
     browser.send(change, visibility="public")
     assert only_hook().visibility == "public"
     assert hooks.reveal_credential(backend, only_hook()) == b"ada:first"
@@ -127,7 +127,7 @@ def test_a_hook_is_changed(backend, browser, make_hook, only_hook):
 
 def test_a_change_that_cannot_be_is_refused_at_its_field(browser, make_hook, only_hook):
     hook = make_hook()
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
 
     page = browser.send(f"/hooks/{hook.uuid}/change", visibility="public", credential="x")
 
@@ -140,14 +140,14 @@ def test_a_change_that_cannot_be_is_refused_at_its_field(browser, make_hook, onl
 def test_a_new_secret_is_shown_once(backend, browser, make_hook, only_hook):
     hook = make_hook()
     before = hooks.reveal_proof(backend, hook)
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
 
     browser.send(f"/hooks/{hook.uuid}/secret")
 
     after = hooks.reveal_proof(backend, only_hook())
     assert after != before
     assert after in browser.text
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
     assert after not in browser.page.text
 
 
@@ -158,7 +158,7 @@ def test_what_was_pushed_says_what_came_of_it_and_why(backend, browser, make_hoo
     failed = hooks.claim_push(backend, 1)
     hooks.finish_push(backend, failed, PushStatus.FAILED, "no <b>tasks</b> \u202e")
 
-    page = browser.open(f"/hooks/{hook.uuid}")
+    page = browser.open(f"/hooks/{hook.uuid}/pushes")
 
     assert "waiting" in browser.text
     assert "failed" in browser.text
@@ -172,7 +172,7 @@ def test_what_was_built_leads_to_its_jobs(backend, browser, make_hook, make_job)
     job = make_job(idempotency_key=hooks.job_key(push, "x"))
     hooks.finish_push(backend, hooks.claim_push(backend, 1), PushStatus.BUILT, None)
 
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
 
     assert f"/~owner/job/{job.id}" in browser.links
 
@@ -191,14 +191,14 @@ def test_nobody_elses_hook_is_touched(backend, browse, stranger, make_hook, only
     )
 
     assert answer.status_code == 404
-    assert other.client.get(f"/hooks/{hook.uuid}").status_code == 404
+    assert other.client.get(f"/hooks/{hook.uuid}/pushes").status_code == 404
     assert only_hook().visibility == "unlisted"
     assert hooks.reveal_proof(backend, only_hook()) == proof
 
 
 def test_a_hook_is_deleted(browser, make_hook, row_counts):
     hook = make_hook()
-    browser.open(f"/hooks/{hook.uuid}")
+    browser.open(f"/hooks/{hook.uuid}/pushes")
 
     browser.send(f"/hooks/{hook.uuid}/delete")
 
