@@ -45,7 +45,8 @@ SELECT
          ELSE (ARRAY['debian/trixie', 'debian/bookworm', 'alpine/edge'])[1 + pick(i, 3, 3)] END,
     'amd64',
     CASE WHEN pick(i, 4, 10) > 0 THEN
-        'Fix ' || (ARRAY['parser', 'writer'])[1 + pick(i, 5, 2)] || ' of ' || to_hex(i * 7919::bigint)
+        'Fix ' || (ARRAY['parser', 'writer'])[1 + pick(i, 5, 2)]
+        || ' of ' || to_hex(i * 7919::bigint)
     END,
     ARRAY['project' || pick(i, 6, 500), (ARRAY['main', 'patches'])[1 + pick(i, 7, 2)]],
     (ARRAY['public', 'private', 'unlisted', 'unlisted', 'unlisted'])[1 + pick(i, 8, 5)],
