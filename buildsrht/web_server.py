@@ -94,6 +94,7 @@ class _Worker(ThreadWorker):
         super().handle_quit(*signal)
 
     def _end_streams(self) -> None:
-        # Before the application is loaded there are none.
-        if isinstance(self.wsgi, Flask):
-            events.end_all(self.wsgi)
+        # gunicorn gives it an application only after it has begun to listen to signals.
+        app = getattr(self, "wsgi", None)
+        if isinstance(app, Flask):
+            events.end_all(app)

@@ -83,6 +83,17 @@ def test_it_stops_when_asked_and_that_is_a_success(start, how):
             httpx.get(f"{origin}/healthz")
 
 
+@pytest.mark.parametrize("how", ["handle_exit", "handle_quit"])
+def test_a_process_can_be_asked_to_stop_before_it_has_the_application(how, monkeypatch):
+    heard = []
+    monkeypatch.setattr(web_server.ThreadWorker, how, lambda *signal: heard.append(signal[1:]))
+    process = object.__new__(web_server._Worker)
+
+    getattr(process, how)(signal.SIGTERM, None)
+
+    assert heard == [(signal.SIGTERM, None)]
+
+
 def test_a_client_that_keeps_its_connection_does_not_keep_it_from_stopping(start):
     with start() as (process, origin), httpx.Client(base_url=origin) as client:
         process.stdout.readline()
