@@ -296,6 +296,8 @@ CREATE TABLE log (
     lines bigint CHECK (lines >= 0),
     UNIQUE NULLS NOT DISTINCT (job_id, task_id)
 );
+-- For deleting a job: what refers to a task that goes is looked for.
+CREATE INDEX log_task ON log (task_id) WHERE task_id IS NOT NULL;
 
 -- `secret` is the random part of the download URL. The row outlives the bytes: `deleted` says
 -- when they went, so that the URL can answer 410 instead of 404.
@@ -348,6 +350,7 @@ CREATE TABLE job_event (
         ((kind = 'task') = (task_id IS NOT NULL AND task_status IS NOT NULL))
 );
 CREATE INDEX job_event_job ON job_event (job_id, id);
+CREATE INDEX job_event_task ON job_event (task_id) WHERE task_id IS NOT NULL;
 
 -- Where a user wants to be told of what happens to their jobs: `query` is GraphQL, and what it finds
 -- is what is sent. It may see what `scopes` allow, which are those of the token that made it.
@@ -400,6 +403,8 @@ CREATE UNIQUE INDEX delivery_once_for_job ON delivery (job_id, position)
 CREATE UNIQUE INDEX delivery_once_for_webhook ON delivery (webhook_id, event_id)
     WHERE replay_of IS NULL AND webhook_id IS NOT NULL;
 CREATE INDEX delivery_event ON delivery (event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX delivery_job ON delivery (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX delivery_group ON delivery (group_id) WHERE group_id IS NOT NULL;
 CREATE UNIQUE INDEX delivery_once_for_group ON delivery (group_id, position)
     WHERE replay_of IS NULL;
 CREATE INDEX delivery_owner ON delivery (owner_id, id DESC);

@@ -24,7 +24,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from buildsrht.marks import Marker, Marks
-from buildsrht.models import Log
+from buildsrht.models import Job, Log
 from buildsrht.storage import Storage
 
 CHUNK = 256 * 1024
@@ -145,10 +145,13 @@ class Logs:
         """Put the finished log into storage and remember its length, digest and lines.
 
         The caller commits, and only then calls `drop_live`. A log that is sealed stays as it is:
-        of a build host and a janitor that gave it up, the first one to come here decides.
+        of a build host and a janitor that gave it up, the first one to come here decides. Of a job
+        that was deleted nothing is kept.
         """
         session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
-        if _sealed(session, name):
+        # Until the caller commits the job cannot be deleted.
+        job = select(Job.id).where(Job.id == name.job_id).with_for_update(read=True, key_share=True)
+        if session.scalar(job) is None or _sealed(session, name):
             return
         counted = _Counted(chunks)
         stored = self._storage.put(name.storage_key, counted)

@@ -1,6 +1,6 @@
 """What a crash left behind: on this host processes, overlays, half-made snapshots, kept machines,
 runs and their logs; in the whole service expired leases, jobs that Redis forgot, artifacts and
-trees whose time is over, deliveries that were settled long ago.
+trees whose time is over, what deleted jobs left in storage, deliveries that were settled long ago.
 
 The second owner of everything that must not leak. Each sweep looks at what is there, never at
 what it remembers, so it may be started, killed and started again at any time, on every host.
@@ -18,7 +18,17 @@ from pathlib import Path
 from buildsrht import processes
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
-from buildsrht.services import artifacts, grants, hooks, runs, sign_ins, tokens, trees, triggers
+from buildsrht.services import (
+    artifacts,
+    deletion,
+    grants,
+    hooks,
+    runs,
+    sign_ins,
+    tokens,
+    trees,
+    triggers,
+)
 from worker import cgroups, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
@@ -58,6 +68,7 @@ def sweep_service(backend: Backend) -> None:
         hooks.forget_pushes,
         artifacts.expire_artifacts,
         trees.expire_trees,
+        deletion.erase_deleted,
         tokens.remove_job_tokens,
         grants.remove_old_grants,
         sign_ins.remove_expired_sign_ins,
@@ -155,8 +166,10 @@ def pids_naming(text: str) -> list[int]:
 
 def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> None:
     with backend.transaction() as session:
-        if session.get(Job, job_id) is None:
-            return
+        is_deleted = session.get(Job, job_id) is None
+    if is_deleted:
+        deletion.erase_strays(backend, job_id)
+        return
     logs = spooled_logs(job_id, directory)
     lost = LOST.format(runner=backend.config.worker.name)
     said = f"\n{lost}\n".encode()

@@ -10,10 +10,13 @@ from datetime import datetime
 from sqlalchemy import func, select, update
 
 from buildsrht.backend import Backend
+from buildsrht.config import Ssh
 from buildsrht.errors import Gone
 from buildsrht.models import KeptMachine
 from buildsrht.services import runs, sealing
 from buildsrht.services.runs import Run
+
+SSH_PORT = 22
 
 
 def record_machine(backend: Backend, run: Run, expires: datetime, key: bytes) -> None:
@@ -34,7 +37,8 @@ def open_key(backend: Backend, job_id: int) -> bytes:
         sealing.hold_keys(session)
         machine = session.scalar(select(KeptMachine).where(KeptMachine.job_id == job_id))
         if machine is None or machine.sealed_key is None:
-            raise Gone(f"the machine of job {job_id} is gone: {machine and machine.reason}")
+            reason = machine.reason if machine else "its job was deleted"
+            raise Gone(f"the machine of job {job_id} is gone: {reason}")
         return backend.keys.unseal(machine.sealed_key, sealing.machine_context(machine))
 
 
@@ -66,3 +70,9 @@ def list_machines(backend: Backend, runner: str) -> Sequence[KeptMachine]:
             .where(KeptMachine.runner == runner, KeptMachine.ended.is_(None))
             .order_by(KeptMachine.job_id)
         ).all()
+
+
+def connect_command(ssh: Ssh, job_id: int) -> str:
+    """What the owner of a job types to get into its machine."""
+    port = "" if ssh.port == SSH_PORT else f"-p {ssh.port} "
+    return f"ssh {port}-t {ssh.user}@{ssh.name} connect {job_id}"

@@ -121,6 +121,19 @@ def name_tree(
             raise BadInput([FieldError("treeDirectory", reason)])
 
 
+def let_go(session: Session, tree_id: int) -> None:
+    """Have the time of a tree be over, if no job names it any more."""
+    # Who names it right now is waited for, and then seen.
+    session.execute(select(Tree.id).where(Tree.id == tree_id).with_for_update())
+    named = select(Job.id).where(Job.tree_id == tree_id).exists()
+    session.execute(
+        update(Tree)
+        .where(Tree.id == tree_id, ~named)
+        .values(expires=func.now())
+        .execution_options(synchronize_session=False)
+    )
+
+
 def read_tree(backend: Backend, tree: Tree) -> Iterator[bytes]:
     """The bytes of a tree. Raises Gone when its time is over."""
     try:

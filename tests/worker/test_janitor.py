@@ -23,7 +23,7 @@ from buildsrht.models import (
     SignIn,
     Tree,
 )
-from buildsrht.services import grants, history, hooks, jobs, runs, sign_ins, trees
+from buildsrht.services import deletion, grants, history, hooks, jobs, runs, sign_ins, trees
 from buildsrht.services.clients import COMMAND_LINE
 from tests.archives import archive
 from tests.worker.fakes import fake_boot, work_horse
@@ -191,6 +191,28 @@ def test_the_run_of_a_job_that_is_no_longer_known_is_just_removed(backend):
     (directory / "spool" / "setup").write_text("nobody's\n")
     janitor.sweep_host(backend)
     assert_nothing_is_left(backend)
+
+
+def test_what_was_stored_of_a_job_that_was_deleted_goes_with_its_run(backend, crashed, owner):
+    job, directory = crashed
+    with backend.transaction() as session:
+        runs.end_abandoned(session, session.get_one(Job, job.id), "The build host was lost.")
+    deletion.delete_job(backend, owner, job.id)
+    janitor.sweep_service(backend)
+    for key in (f"artifacts/{job.id}/0123456789abcdef", f"logs/{job.id}/setup"):
+        backend.storage.put(key, [b"late"])
+    janitor.sweep_host(backend)
+    assert not directory.exists()
+    assert backend.storage.keys("artifacts/") == backend.storage.keys("logs/") == []
+
+
+def test_what_a_deleted_job_left_in_storage_is_erased(backend, make_job, owner, write_log):
+    job = make_job("failed")
+    write_log(job, "build", b"made\n", seal=True)
+    deletion.delete_job(backend, owner, job.id)
+    assert backend.storage.keys("logs/")
+    janitor.sweep_service(backend)
+    assert backend.storage.keys("logs/") == []
 
 
 def test_what_a_killed_upload_had_begun_is_removed(backend, crashed):

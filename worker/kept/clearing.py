@@ -33,6 +33,9 @@ def clear(backend: Backend) -> None:
         with frozen.door(backend.config):
             if not _is_in_use(kept):
                 _care_for(backend, kept)
+            elif _is_nobodys(backend, kept):
+                kept.dismiss()
+                log.warning("the machine of job %d ends, as that was deleted", kept.job_id)
 
 
 def _why_gone(kept: Kept | None) -> str | None:
@@ -51,6 +54,11 @@ def _why_gone(kept: Kept | None) -> str | None:
 def _is_in_use(kept: Kept) -> bool:
     """Before it was frozen for the first time its owner may have had no time to say so."""
     return kept.is_owned or (kept.state is None and is_in_use(kept.directory))
+
+
+def _is_nobodys(backend: Backend, kept: Kept) -> bool:
+    """Whether its job was deleted: the row is there before anything is frozen."""
+    return kept.state is not None and service.find_machine(backend, kept.job_id) is None
 
 
 def _care_for(backend: Backend, kept: Kept) -> None:

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -144,6 +145,12 @@ class Kept:
         new = self.directory / f".{OWNER}"
         new.write_text(f"{pid} {start_time(pid)}\n")
         new.rename(self.directory / OWNER)
+
+    def dismiss(self) -> None:
+        """Ask its owner to let go of it, which takes a moment."""
+        pid, _ = (self.directory / OWNER).read_text().split()
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGTERM)
 
     def disown(self) -> None:
         (self.directory / OWNER).unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from buildsrht.backend import Backend
-from buildsrht.config import DURATION_UNITS, Config, Ssh
+from buildsrht.config import DURATION_UNITS, Config
 from buildsrht.errors import Conflict, OperatorError
 from buildsrht.services import kept as service
 from buildsrht.services.runs import Run
@@ -21,7 +21,6 @@ from worker.patience import patiently
 
 log = logging.getLogger(__name__)
 
-SSH_PORT = 22
 ENDED_OTHERWISE = "its job ended otherwise"
 
 
@@ -87,13 +86,8 @@ def _prepare(backend: Backend, run: Run, machine: Freezable, key: bytes) -> Kept
 def _announcement(config: Config, job_id: int) -> str:
     return (
         f"\nThe machine is kept for {_duration(config.ssh.keep)}. The owner of the job gets into it"
-        f" by:\n{connect_command(config.ssh, job_id)}"
+        f" by:\n{service.connect_command(config.ssh, job_id)}"
     )
-
-
-def connect_command(ssh: Ssh, job_id: int) -> str:
-    port = "" if ssh.port == SSH_PORT else f"-p {ssh.port} "
-    return f"ssh {port}-t {ssh.user}@{ssh.name} connect {job_id}"
 
 
 def _duration(seconds: int) -> str:

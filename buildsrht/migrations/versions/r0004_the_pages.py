@@ -46,6 +46,11 @@ CREATE TABLE erasure (
     prefix text NOT NULL CHECK (length(prefix) > 5)
 );
 
+CREATE INDEX log_task ON log (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX job_event_task ON job_event (task_id) WHERE task_id IS NOT NULL;
+CREATE INDEX delivery_job ON delivery (job_id) WHERE job_id IS NOT NULL;
+CREATE INDEX delivery_group ON delivery (group_id) WHERE group_id IS NOT NULL;
+
 CREATE INDEX job_published ON job (owner_id, id DESC) WHERE visibility = 'public';
 CREATE INDEX job_published_tag ON job (owner_id, coalesce(tags[1], ''), id DESC)
     WHERE visibility = 'public' AND finished IS NOT NULL;

@@ -14,8 +14,8 @@ from sqlalchemy import update
 from buildsrht.errors import Gone
 from buildsrht.keys import Keys
 from buildsrht.models import JobStatus, KeptMachine
+from buildsrht.services import deletion, sealing
 from buildsrht.services import kept as service
-from buildsrht.services import sealing
 from tests.worker.fakes import same_backend
 from tests.worker.kept.fakes import keepable_boot
 from worker import janitor
@@ -96,6 +96,24 @@ def test_files_that_no_row_is_about_go(backend, kept):
     janitor.sweep_host(backend)
     assert frozen.all_kept(backend.config) == []
     assert reason_of(backend) == "its owner left it"
+
+
+def test_the_machine_of_a_job_that_was_deleted_goes(backend, owner, kept):
+    deletion.delete_job(backend, owner, kept.job_id)
+    janitor.sweep_host(backend)
+    assert frozen.all_kept(backend.config) == []
+    with pytest.raises(Gone, match="its job was deleted"):
+        service.open_key(backend, kept.job_id)
+
+
+def test_somebody_who_looks_into_it_does_not_keep_it(backend, owner, kept):
+    keeper = subprocess.Popen(["sleep", "300"])
+    kept.own(keeper.pid)
+    deletion.delete_job(backend, owner, kept.job_id)
+    janitor.sweep_host(backend)
+    assert keeper.wait(60) == -signal.SIGTERM
+    janitor.sweep_host(backend)
+    assert frozen.all_kept(backend.config) == []
 
 
 def test_machines_of_another_host_are_none_of_ours(backend, kept):

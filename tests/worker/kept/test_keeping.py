@@ -17,7 +17,6 @@ from tests.worker.kept.fakes import MEMORY, keepable_boot
 from tests.worker.outcome import assert_nothing_is_left, outcome_of
 from worker.errors import MonitorError
 from worker.kept import frozen, keeping, vault
-from worker.kept.keeping import connect_command
 from worker.packages import JobFailed
 from worker.run_job import perform
 
@@ -307,4 +306,4 @@ def test_its_job_is_over_for_everybody_before_it_is_frozen(run, backend, fetch):
 )
 def test_the_command_names_the_port_if_it_is_not_the_usual_one(config, port, command):
     ssh = replace(config.ssh, port=port, name="host.example")
-    assert connect_command(ssh, 12) == command
+    assert service.connect_command(ssh, 12) == command
