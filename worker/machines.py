@@ -7,13 +7,14 @@ said in one line of the job's log, and the next way is taken.
 
 import logging
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsrht.config import Config
 from buildsrht.manifest import Manifest
+from buildsrht.services.phases import Name as Phase
 from worker import images, layers, snapshots, templates, vm
 from worker.accelerator import choose_accelerator
 from worker.errors import TROUBLE, RunnerError, SnapshotBroken
@@ -29,9 +30,14 @@ from worker.vm import Guard, Surroundings, Vm
 log = logging.getLogger(__name__)
 
 
+def tell_nobody(phase: Phase) -> None:
+    """For whoever wants a machine and need not know how far that has come."""
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """What a run wants, where its files may be, and who may end it while it starts and runs."""
+    """What a run wants, where its files may be, who may end it while it starts and runs, and who is
+    told what goes on."""
 
     config: Config
     image: str
@@ -40,6 +46,7 @@ class Wanted:
     directory: Path
     logbook: Logbook
     guard: Guard
+    begin: Callable[[Phase], None] = tell_nobody
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,9 @@ def _from_snapshot(
     # Whatever is made of it needs it.
     template.note_use()
     if layers.are_wanted(platform, wanted.manifest):
+        wanted.begin(Phase.PACKAGES)
         layer = layers.require(platform, template, wanted.manifest, logbook, wanted.guard)
+        wanted.begin(Phase.STARTING)
         if layer and (machine := _clone(stack, layer, platform, wanted, around)):
             return Started(machine, platform.image.version, layer.key)
     machine = _clone(stack, template, platform, wanted, around)

@@ -23,7 +23,8 @@ from buildsrht.errors import BuildsError, Conflict
 from buildsrht.manifest import Manifest
 from buildsrht.models import JobStatus
 from buildsrht.processes import die_with_parent, leave_no_core
-from buildsrht.services import runs
+from buildsrht.services import phases, runs
+from buildsrht.services.phases import Name as Phase
 from buildsrht.services.runs import Run
 from worker import machines
 from worker.directories import owned_directory
@@ -205,6 +206,7 @@ class _Attempt:
             directory=self.directory,
             logbook=self.logbook,
             guard=self.watch.kills,
+            begin=self._begin,
         )
         begun = time.monotonic()
         machine = stack.enter_context(start(wanted))
@@ -214,9 +216,19 @@ class _Attempt:
         patiently(lambda: runs.record_plan(self.backend, run, **facts), lease)
         return machine
 
+    def _begin(self, phase: Phase) -> None:
+        lease = self.backend.config.worker.lease
+        patiently(lambda: phases.begin(self.backend, self.run, phase), lease)
+
     def _do_steps(self, machine: Machine, manifest: Manifest) -> None:
         build = Build(
-            self.backend, self.run, manifest, machine.guest, machine.has_packages, self.logbook
+            self.backend,
+            self.run,
+            manifest,
+            machine.guest,
+            machine.has_packages,
+            self.logbook,
+            self._begin,
         )
         try:
             for step in STEPS:

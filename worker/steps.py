@@ -15,6 +15,7 @@ from buildsrht.errors import Gone
 from buildsrht.manifest import Manifest, Source, clone_path
 from buildsrht.models import TaskStatus
 from buildsrht.services import artifacts, runs, trees
+from buildsrht.services.phases import Name as Phase
 from buildsrht.services.runs import Run
 from worker import grants, packages, secrets
 from worker.environment import (
@@ -81,6 +82,8 @@ class Build:
     # Whether the guest comes from a layer, with the manifest's repositories and packages.
     has_packages: bool
     logbook: Logbook
+    # Says what goes on from now on, where no task's beginning says so.
+    begin: Callable[[Phase], None]
 
 
 def send_files(build: Build) -> None:
@@ -109,9 +112,11 @@ def send_token(build: Build) -> None:
 
 
 def prepare_packages(build: Build) -> None:
-    if not build.has_packages:
-        packages.add_repositories(build.guest, build.manifest, build.logbook)
-        packages.install_packages(build.guest, build.manifest, build.logbook)
+    manifest = build.manifest
+    if not build.has_packages and (manifest.repositories or manifest.packages):
+        build.begin(Phase.PACKAGES)
+        packages.add_repositories(build.guest, manifest, build.logbook)
+        packages.install_packages(build.guest, manifest, build.logbook)
 
 
 def unpack_tree(build: Build) -> None:
@@ -120,6 +125,7 @@ def unpack_tree(build: Build) -> None:
         return
     directory = tree.directory
     replaced = [each.url for each in build.manifest.sources if clone_path(each) == directory]
+    build.begin(Phase.SOURCES)
     instead = f", in place of {replaced[0]}" if replaced else ""
     build.logbook.say(f"Unpacking the submitted tree into {directory}{instead}.")
     try:
@@ -132,6 +138,8 @@ def unpack_tree(build: Build) -> None:
 
 def clone_sources(build: Build) -> None:
     commits = {}
+    if build.manifest.sources:
+        build.begin(Phase.SOURCES)
     for source in build.manifest.sources:
         directory = clone_path(source)
         if build.run.tree and build.run.tree.directory == directory:

@@ -69,6 +69,22 @@ def all_templates(config):
     return snapshots.all_in(config.snapshots.path / TEMPLATES)
 
 
+# --- what is told of it ---------------------------------------------------------------------------
+
+
+def test_who_wants_one_is_told_while_packages_are_installed(pretended, tmp_path):
+    told = []
+    asked = replace(wanted(pretended, tmp_path / "run", packages=["gcc"]), begin=told.append)
+    with machines.start(asked):
+        assert told == ["packages", "starting"]
+
+
+def test_who_installs_nothing_is_told_nothing(pretended, tmp_path):
+    told = []
+    with machines.start(replace(wanted(pretended, tmp_path / "run"), begin=told.append)):
+        assert told == []
+
+
 # --- who gets one ---------------------------------------------------------------------------------
 
 

@@ -258,6 +258,22 @@ def test_which_image_and_which_layer_a_job_got_is_on_record(run_manifest, fetch)
     assert fetch(1).plan == {"image_version": "fake-1", "layer": None}
 
 
+def test_what_went_on_before_the_tasks_is_on_record(
+    run_manifest, repository, local_submodules, fetch
+):
+    run_manifest(packages=["gcc"], sources=[f"code::file://{repository}"])
+    plan = fetch(1).plan
+    assert [name for name, _ in plan["phases"]] == ["packages", "sources"]
+    times = [milliseconds for _, milliseconds in plan["phases"]]
+    assert times == sorted(times)
+    assert abs(times[-1] / 1000 - time.time()) < 600
+
+
+def test_what_a_job_has_none_of_is_no_phase_of_it(run_manifest, fetch):
+    run_manifest()
+    assert "phases" not in fetch(1).plan
+
+
 # --- a tree that was submitted ----------------------------------------------------------------
 
 
