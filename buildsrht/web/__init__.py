@@ -11,6 +11,7 @@ service and renders a template.
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks
                 likewise: jobs are submitted, and what else somebody has
     listing     jobs in lists: the first page, a user's, searches
+    jobs        the page of a job; markdown makes notes harmless
     forms, shown
                 what forms bring, and texts of strangers
     rows        what lists show of a job
@@ -35,6 +36,7 @@ from buildsrht.web import (
     feeds,
     grants,
     hooks,
+    jobs,
     listing,
     personal_tokens,
     provider,
@@ -64,7 +66,7 @@ def install(app: Flask, backend: Backend) -> None:
         *(consent, devices, grants, personal_tokens, clients),
         *(submitting, secrets, ssh_keys, webhooks, deliveries, hooks),
         *(badges, feeds),
-        *(listing,),
+        *(listing, jobs),
     ):
         pages.register_blueprint(part.routes)
     app.register_blueprint(pages)

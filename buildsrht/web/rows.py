@@ -18,6 +18,7 @@ NOTE_CHARACTERS = 160
 # A first line begins with less, or is no line.
 NOTE_LOOK = 1000
 MINUTE, HOUR, DAY = 60, 3600, 86400
+KIB = 1024
 
 MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
@@ -27,6 +28,7 @@ def install(pages: Blueprint) -> None:
     pages.add_app_template_filter(duration)
     pages.add_app_template_filter(ago)
     pages.add_app_template_filter(took)
+    pages.add_app_template_filter(size)
     pages.add_app_template_filter(bars)
 
 
@@ -87,6 +89,15 @@ def took(job: Job) -> str:
     if job.started is None:
         return ""
     return duration(((job.finished or datetime.now(UTC)) - job.started) / timedelta(seconds=1))
+
+
+def size(count: int) -> str:
+    """So many bytes, in a unit that makes it a short number."""
+    if count < KIB:
+        return f"{count} bytes"
+    if count < KIB**2:
+        return f"{count / KIB:.1f} KiB"
+    return f"{count / KIB**2:.1f} MiB" if count < KIB**3 else f"{count / KIB**3:.1f} GiB"
 
 
 # --- a picture --------------------------------------------------------------------------------

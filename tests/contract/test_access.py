@@ -144,6 +144,10 @@ ROUTES = {
         "cookie", (303, 404, 303, 303, 303, 303), form={"manifest": SHELL, "visibility": "private"}
     ),
     ("POST", "/resubmit/<int:job_id>/as-it-is"): Row("cookie", (303, 404, 303, 303, 303, 303)),
+    ("GET", "/~<owner>/job/<int:job_id>"): Row("cookie", (404, 404, 404, 404, 404, 200)),
+    ("GET", "/cancel/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 200)),
+    ("POST", "/cancel/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 303)),
+    ("POST", "/start/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 303)),
     ("GET", "/secrets"): Row("cookie", (303, 200, 303, 303, 303, 200)),
     ("POST", "/secrets"): Row(
         "cookie",

@@ -9,7 +9,7 @@
 //         <span class="text">...</span></div> ...
 //     </div>
 
-const LINE_PIXELS = 20;
+const LINE_PIXELS = 24;
 // Browsers draw nothing further down; beyond it a pixel of the scroll bar is more than a pixel.
 const MOST_PIXELS = 8_000_000;
 const OVERSCAN = 20;
