@@ -1,0 +1,144 @@
+"""What the page of a job shows of its logs before a script shows the rest: the last lines of each,
+as far as a page that is loaded fast has room, or as many as are asked for by a link.
+
+`task-NAME` is what a task's log is known by on the page, as in the addresses of the original
+service, and `setup` the setup log; `task-NAME-L10` is its tenth line. No task has capital letters.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from buildsrht.backend import Backend
+from buildsrht.errors import BadInput, FieldError
+from buildsrht.logs import LogView
+from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.services import log_lines
+from buildsrht.services.jobs import log_name
+from buildsrht.services.log_lines import Window
+
+# Of one log by itself, of the end of one that failed, and on a page that is asked for by a link.
+LINES, LAST_LINES, LINES_OF_A_PAGE = 200, 30, 500
+# What HTML all of them together may have, and the end of one that failed.
+ROOM, ROOM_FOR_THE_END = 10_000, 5_000
+# What a row has besides its line.
+ROW = 90
+NOTHING = Window(1, 0, [])
+
+
+class Wanted(NamedTuple):
+    """Lines that a link asks for: of a task or of the setup log, from this number on or the last."""
+
+    task: str | None
+    first: int | None
+
+
+class JobLog(NamedTuple):
+    """A log on the page. Without a task it is the setup log."""
+
+    task: Task | None
+    window: Window
+    is_sealed: bool = False
+
+    @property
+    def anchor(self) -> str:
+        return f"task-{self.task.name}" if self.task else "setup"
+
+    @property
+    def next(self) -> int:
+        """The line after those that are shown."""
+        return self.window.first + len(self.window.lines)
+
+
+def read(
+    backend: Backend, job: Job, wanted: Wanted | None
+) -> tuple[list[JobLog], JobLog | None]:
+    """Every log of a job, in their order, and the end of the one that failed. What is most likely
+    to be looked for has the first choice of the room."""
+    found: dict[int | None, JobLog] = {}
+    room = ROOM
+    for task in _by_interest(job, wanted):
+        with backend.transaction() as session:
+            view = backend.logs.view(session, log_name(job, task.name if task else None))
+        if wanted and wanted.task == (task.name if task else None):
+            window = _asked_for(view, wanted.first)
+        else:
+            window = _last_lines(view, LINES, room)
+            room -= _size(window)
+        found[task.id if task else None] = JobLog(task, window, view.sealed)
+    logs = [found[None], *(found[task.id] for task in job.tasks)]
+    return logs, _end_of_failed(job, logs)
+
+
+def name_all(job: Job) -> list[JobLog]:
+    """The logs without what is in them."""
+    return [JobLog(task, NOTHING) for task in (None, *job.tasks)]
+
+
+def check_line(text: str) -> int | None:
+    """The number of a line from a link; None for the last ones."""
+    if not text:
+        return None
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) < 16):
+        raise BadInput([FieldError("from", f"must be the number of a line, not {text[:20]!r}")])
+    return max(1, int(text))
+
+
+def _by_interest(job: Job, wanted: Wanted | None) -> list[Task | None]:
+    """What is asked for; what failed; what goes on; what was done last; and the others."""
+    ranks = {TaskStatus.FAILED: 1, TaskStatus.RUNNING: 2, TaskStatus.SUCCESS: 3}
+
+    def rank(task: Task | None) -> tuple[int, int]:
+        if wanted and wanted.task == (task.name if task else None):
+            return 0, 0
+        return (ranks.get(task.status, 5), -task.position) if task else (4, 0)
+
+    return sorted((None, *job.tasks), key=rank)
+
+
+def _asked_for(view: LogView, first: int | None) -> Window:
+    return _read(view, first or -LINES_OF_A_PAGE, LINES_OF_A_PAGE)
+
+
+def _last_lines(view: LogView, count: int, room: int) -> Window:
+    """As many of the last lines as there is room for."""
+    if room < ROW or not view.size:
+        return NOTHING
+    window = _read(view, -count, count)
+    left, kept = room, 0
+    for line in reversed(window.lines):
+        left -= ROW + len(line.html)
+        if left < 0:
+            break
+        kept += 1
+    lines = window.lines[len(window.lines) - kept :]
+    return Window(window.total - kept + 1, window.total, lines)
+
+
+def _read(view: LogView, first: int, count: int) -> Window:
+    try:
+        return log_lines.read_lines(view, first, count)
+    except FileNotFoundError:
+        # It went out of Redis, and its build host has not put it back yet.
+        return NOTHING
+
+
+def _size(window: Window) -> int:
+    return sum(ROW + len(line.html) for line in window.lines)
+
+
+def _end_of_failed(job: Job, logs: Sequence[JobLog]) -> JobLog | None:
+    """Of a job that failed before its tasks did, the setup log says why."""
+    if job.status not in (JobStatus.FAILED, JobStatus.TIMEOUT):
+        return None
+    failed = next(_failed(logs), logs[0])
+    lines = failed.window.lines[-LAST_LINES:]
+    while len(lines) > 1 and sum(ROW + len(line.html) for line in lines) > ROOM_FOR_THE_END:
+        lines = lines[1:]
+    if not lines or failed.next <= failed.window.total:
+        return None
+    window = Window(failed.window.total - len(lines) + 1, failed.window.total, lines)
+    return failed._replace(window=window)
+
+
+def _failed(logs: Sequence[JobLog]) -> Iterator[JobLog]:
+    return (log for log in logs if log.task and log.task.status == TaskStatus.FAILED)
