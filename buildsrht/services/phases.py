@@ -84,6 +84,26 @@ def phases_of(job: Job, events: Sequence[JobEvent], now: datetime | None = None)
     return [Phase(name, seconds[name], name == last) for name in Name if name in seconds]
 
 
+class TaskTime(NamedTuple):
+    """`ended` is None while it runs."""
+
+    begun: datetime
+    ended: datetime | None
+
+
+def task_times(events: Sequence[JobEvent]) -> dict[int, TaskTime]:
+    """When each task ran that did, by its id; `events` are all that happened to its job."""
+    times: dict[int, TaskTime] = {}
+    for event in events:
+        if event.task_id is None:
+            continue
+        if event.task_status == TaskStatus.RUNNING:
+            times[event.task_id] = TaskTime(event.created, None)
+        elif event.task_id in times:
+            times[event.task_id] = times[event.task_id]._replace(ended=event.created)
+    return times
+
+
 def _beginnings(job: Job, events: Sequence[JobEvent]) -> Iterator[_Beginning]:
     """Each is at least as late as the one before."""
     if job.queued:

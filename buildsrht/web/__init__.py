@@ -11,8 +11,9 @@ service and renders a template.
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks
                 likewise: jobs are submitted, and what else somebody has
     listing     jobs in lists: the first page, a user's, searches
-    jobs        the page of a job; markdown makes notes harmless
-    forms, shown
+    jobs        one job: its page, settings, start, cancel, delete
+    job_logs    what that page shows of logs
+    forms, shown, markdown
                 what forms bring, and texts of strangers
     rows        what lists show of a job
     badges, feeds

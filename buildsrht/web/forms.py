@@ -55,6 +55,12 @@ def number(typed: str) -> int | None:
     return int(typed) if is_number else None
 
 
+def tag_path(typed: str) -> list[str]:
+    """A path of tags; slashes and spaces around it mean nothing."""
+    path = typed.strip("/ ")
+    return [tag.strip() for tag in path.split("/")] if path else []
+
+
 def new_key() -> str:
     """What makes a form one request, however often it is sent."""
     return secrets.token_urlsafe(18)

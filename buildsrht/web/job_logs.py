@@ -26,7 +26,7 @@ NOTHING = Window(1, 0, [])
 
 
 class Wanted(NamedTuple):
-    """Lines that a link asks for: of a task or of the setup log, from this number on or the last."""
+    """What a link asks for: a task's log or the setup log, from this line on or its last lines."""
 
     task: str | None
     first: int | None
@@ -49,9 +49,7 @@ class JobLog(NamedTuple):
         return self.window.first + len(self.window.lines)
 
 
-def read(
-    backend: Backend, job: Job, wanted: Wanted | None
-) -> tuple[list[JobLog], JobLog | None]:
+def read(backend: Backend, job: Job, wanted: Wanted | None) -> tuple[list[JobLog], JobLog | None]:
     """Every log of a job, in their order, and the end of the one that failed. What is most likely
     to be looked for has the first choice of the room."""
     found: dict[int | None, JobLog] = {}
@@ -62,7 +60,8 @@ def read(
         if wanted and wanted.task == (task.name if task else None):
             window = _asked_for(view, wanted.first)
         else:
-            window = _last_lines(view, LINES, room)
+            # Whoever comes later finds some room too.
+            window = _last_lines(view, LINES, room * 4 // 5)
             room -= _size(window)
         found[task.id if task else None] = JobLog(task, window, view.sealed)
     logs = [found[None], *(found[task.id] for task in job.tasks)]

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from buildsrht import urls
 from buildsrht.browsing import current_user
 from buildsrht.errors import BadInput, FieldError, NotFound
-from buildsrht.models import Job, JobEvent, JobStatus, KeptMachine, Task, User
+from buildsrht.models import Job, JobEvent, KeptMachine, User
 from buildsrht.problems import Problems
 from buildsrht.services import artifacts, deletion, history, jobs, kept, phases
 from buildsrht.services.jobs import may_operate, require_job, require_own_job
@@ -221,9 +221,7 @@ def _change(user: User, job: Job, typed: dict[str, str]) -> None:
     )
     note = problems.checked(typed["note"], jobs.check_note)
     problems.insist()
-    jobs.update_job(
-        current_backend(), job.id, user, visibility=visibility, tags=tags, note=note
-    )
+    jobs.update_job(current_backend(), job.id, user, visibility=visibility, tags=tags, note=note)
 
 
 @routes.post(f"{PAGE}/settings/delete")
@@ -238,9 +236,7 @@ def delete(owner: str, job_id: int) -> ResponseReturnValue:
     browser.go(urls.jobs_page("", job.owner.name))
 
 
-def _settings(
-    job: Job, filled: dict[str, str], problems: tuple[FieldError, ...] = ()
-) -> str:
+def _settings(job: Job, filled: dict[str, str], problems: tuple[FieldError, ...] = ()) -> str:
     return render_template(
         "job_settings.html", job=job, path=_path(job), filled=filled, problems=problems
     )

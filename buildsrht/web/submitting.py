@@ -182,7 +182,9 @@ def _read(filled: Filled, tree_id: int | None) -> Submission:
     catalogue, problems = current_backend().catalogue, Problems()
     plan = problems.checked(filled.manifest, lambda text: jobs.read_manifest(catalogue, text))
     note = problems.checked(filled.note, jobs.check_note)
-    tags = problems.checked(_split(filled.tags), lambda tags: jobs.check_tags(tags, any_case=True))
+    tags = problems.checked(
+        forms.tag_path(filled.tags), lambda tags: jobs.check_tags(tags, any_case=True)
+    )
     visibility = problems.checked(filled.visibility, jobs.check_visibility)
     key = problems.checked(filled.key or None, jobs.check_idempotency_key)
     problems.insist()
@@ -198,11 +200,6 @@ def _read(filled: Filled, tree_id: int | None) -> Submission:
         idempotency_key=key,
         tree_id=tree_id,
     )
-
-
-def _split(path: str) -> list[str]:
-    """A path of tags; slashes and spaces around it mean nothing."""
-    return [tag.strip() for tag in path.strip("/ ").split("/")] if path.strip("/ ") else []
 
 
 def _for_people(problem: FieldError) -> FieldError:

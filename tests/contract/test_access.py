@@ -145,6 +145,16 @@ ROUTES = {
     ),
     ("POST", "/resubmit/<int:job_id>/as-it-is"): Row("cookie", (303, 404, 303, 303, 303, 303)),
     ("GET", "/~<owner>/job/<int:job_id>"): Row("cookie", (404, 404, 404, 404, 404, 200)),
+    ("GET", "/~<owner>/job/<int:job_id>/settings/details"): Row(
+        "cookie", (303, 404, 303, 303, 303, 200)
+    ),
+    ("POST", "/~<owner>/job/<int:job_id>/settings/details"): Row(
+        "cookie", (303, 404, 303, 303, 303, 303), form={"visibility": "private"}
+    ),
+    # It is not over.
+    ("POST", "/~<owner>/job/<int:job_id>/settings/delete"): Row(
+        "cookie", (303, 404, 303, 303, 303, 400), form={"confirm": "1"}
+    ),
     ("GET", "/cancel/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 200)),
     ("POST", "/cancel/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 303)),
     ("POST", "/start/<int:job_id>"): Row("cookie", (303, 404, 303, 303, 303, 303)),
