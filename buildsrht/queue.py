@@ -92,13 +92,15 @@ class IdQueue:
         """How many entries are before it; None if it does not wait here."""
         return cast(int | None, self._queue.connection.lpos(self._queue.key, self._name(row_id)))
 
-    def slots(self) -> Slots:
-        """Those of all workers that are alive, each of which is one slot."""
+    def slots(self, host: str | None = None) -> Slots:
+        """Those of all workers that are alive, each of which is one slot; or of one host's, by the
+        name that its system has."""
         heard_since = datetime.now(UTC) - SILENCE
         states = Counter(
             worker.get_state()
             for worker in Worker.all(queue=self._queue, serializer=JSONSerializer)
             if worker.last_heartbeat and worker.last_heartbeat > heard_since
+            if host in (None, worker.hostname)
         )
         return Slots(states.total(), states[WorkerStatus.BUSY], states[PAUSED])
 

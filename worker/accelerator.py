@@ -50,6 +50,16 @@ def choose_accelerator(config: Config, image: BuiltImage, guard: vm.Guard = vm.n
     return accelerator
 
 
+def known(config: Config) -> str | None:
+    """What images for this host's own processor run on, as far as it is known without a trial."""
+    if config.worker.accelerator != "auto":
+        return config.worker.accelerator
+    if not os.access(KVM_DEVICE, os.R_OK | os.W_OK):
+        return "tcg"
+    found = _recall(config.images.path / REMEMBERED).get("accelerator")
+    return str(found) if found else None
+
+
 def _require_machine(image: BuiltImage) -> Machine:
     machine = MACHINES.get(image.arch)
     if machine is None:

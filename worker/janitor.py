@@ -7,11 +7,14 @@ what it remembers, so it may be started, killed and started again at any time, o
 """
 
 import logging
+import math
 import os
 import re
 import shutil
 import signal
 import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,13 +26,14 @@ from buildsrht.services import (
     deletion,
     grants,
     hooks,
+    runners,
     runs,
     sign_ins,
     tokens,
     trees,
     triggers,
 )
-from worker import cgroups, pruning, snapshots
+from worker import cgroups, inventory, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
 from worker.kept import clearing
@@ -39,21 +43,39 @@ from worker.qemu import escaped
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 5
+REPORT_SECONDS = 30
 KILL_SECONDS = 5
 RUN_NAME = re.compile(r"(\d+)-(\d+)")
 LOST = "The process that ran this job on {runner} died."
 
 
 def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
-    """Sweep every few seconds until `stop` is set. What fails now is tried again."""
+    """Sweep every few seconds until `stop` is set, and now and then say how this host is.
+
+    What fails now is tried again.
+    """
+    reported = -math.inf
     while True:
         for sweep in (sweep_host, sweep_service):
-            try:
-                sweep(backend)
-            except Exception:
-                log.exception("%s will be tried again", sweep.__name__)
+            _try_to(sweep, backend)
+        if time.monotonic() >= reported + REPORT_SECONDS and _try_to(report, backend):
+            reported = time.monotonic()
         if stop.wait(SWEEP_SECONDS):
             return
+
+
+def _try_to(do: Callable[[Backend], None], backend: Backend) -> bool:
+    try:
+        do(backend)
+    except Exception:
+        log.exception("%s will be tried again", do.__name__)
+        return False
+    return True
+
+
+def report(backend: Backend) -> None:
+    """Say that this host is there, and what is on it."""
+    runners.report(backend, backend.config.worker.name, inventory.take(backend))
 
 
 def sweep_service(backend: Backend) -> None:

@@ -338,6 +338,38 @@ def test_sweeping_goes_on_until_it_is_stopped_and_survives_a_sweep_that_fails(
     assert fetch(job.id).status == JobStatus.FAILED
 
 
+def test_the_host_says_how_it_is_and_again_soon_when_that_failed(backend, monkeypatch):
+    stop = threading.Event()
+    reports = []
+
+    def failing_once(backend, name, facts):
+        reports.append((name, facts["kept"]))
+        if len(reports) == 1:
+            raise RuntimeError("the database is away")
+        stop.set()
+
+    monkeypatch.setattr(janitor, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(janitor.runners, "report", failing_once)
+    janitor.keep_sweeping(backend, stop)
+    assert reports == [(backend.config.worker.name, 0)] * 2
+
+
+def test_it_does_not_say_so_in_every_round(backend, monkeypatch):
+    stop = threading.Event()
+    done = []
+
+    def third_time(backend):
+        done.append("swept")
+        if done.count("swept") == 3:
+            stop.set()
+
+    monkeypatch.setattr(janitor, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(janitor, "sweep_service", third_time)
+    monkeypatch.setattr(janitor, "report", lambda _: done.append("reported"))
+    janitor.keep_sweeping(backend, stop)
+    assert done == ["swept", "reported", "swept", "swept"]
+
+
 def test_what_programs_and_browsers_had_is_forgotten_when_it_has_expired(
     backend, owner, row_counts
 ):
