@@ -199,6 +199,7 @@ TEXT_OF_LOGS = _query_parameter(
     "text", {"enum": ["yes", "no"]}, "`no` leaves what logs say out of their events"
 )
 LINES = {200: _answer("The lines.", reference("Lines"))}
+COMMANDS = {200: _answer("The first of them.", reference("Commands"))}
 WHICH_LINES = (
     _query_parameter(
         "from",
@@ -448,6 +449,28 @@ PATHS: dict[str, dict[str, Operation]] = {
             anonymous=True,
             parameters=[JOB_ID, _path_parameter("task", TEXT), *WHICH_LINES],
             refusals=[400, 404, 503],
+        ),
+    },
+    "/query/log/{job_id}/commands": {
+        "get": _operation(
+            "findSetupCommands",
+            "Which lines of the setup log show a command",
+            COMMANDS,
+            scope="logs:read",
+            anonymous=True,
+            parameters=[JOB_ID],
+            refusals=[404, 503],
+        ),
+    },
+    "/query/log/{job_id}/{task}/commands": {
+        "get": _operation(
+            "findTaskCommands",
+            "Which lines of a task's log show a command",
+            COMMANDS,
+            scope="logs:read",
+            anonymous=True,
+            parameters=[JOB_ID, _path_parameter("task", TEXT)],
+            refusals=[404, 503],
         ),
     },
     "/query/log/{job_id}/search": {

@@ -1,4 +1,4 @@
-"""`/query/log/<id>/.../lines` and `/search`: logs for those who show them.
+"""`/query/log/<id>/.../lines`, `/commands` and `/search`: logs for those who show them.
 
 Lines come as HTML that is safe to show, because what a terminal would make of a log is not for
 every page to find out again. The log itself, byte for byte, is buildsrht.api.logs.
@@ -22,6 +22,7 @@ routes = Blueprint("log_lines", __name__, url_prefix="/query/log/<int:job_id>")
 
 LINES = 2000
 USUAL_LINES = 500
+COMMANDS = 10_000
 MATCHES = 200
 WANTED_CHARACTERS = 200
 
@@ -44,13 +45,9 @@ def show_task_lines(job_id: int, task: str) -> ResponseReturnValue:
 
 
 def _show(job_id: int, task: str | None) -> Response:
-    viewer = acting_user_if_any("logs:read")
     first = fields.requested_number("from", least=-LINES, most=2**53) or 1
     count = fields.requested_number("count", least=1, most=LINES) or USUAL_LINES
-    backend = current_backend()
-    with backend.transaction() as session:
-        job = require_job(session, job_id, viewer)
-        log = backend.logs.view(session, log_name(job, task))
+    log = _view(job_id, task)
     window = log_lines.read_lines(log, first, count)
     response = jsonify(
         first=window.first,
@@ -64,6 +61,32 @@ def _show(job_id: int, task: str | None) -> Response:
     )
     response.headers["Cache-Control"] = FOREVER if log.sealed else "no-store"
     return response
+
+
+@routes.get("/commands")
+def show_setup_commands(job_id: int) -> ResponseReturnValue:
+    return _show_commands(job_id, None)
+
+
+@routes.get("/<task>/commands")
+def show_task_commands(job_id: int, task: str) -> ResponseReturnValue:
+    return _show_commands(job_id, task)
+
+
+def _show_commands(job_id: int, task: str | None) -> Response:
+    log = _view(job_id, task)
+    found = log_lines.find_commands(log, COMMANDS + 1)
+    response = jsonify(commands=found[:COMMANDS], more=len(found) > COMMANDS)
+    response.headers["Cache-Control"] = FOREVER if log.sealed else "no-store"
+    return response
+
+
+def _view(job_id: int, task: str | None) -> LogView:
+    viewer = acting_user_if_any("logs:read")
+    backend = current_backend()
+    with backend.transaction() as session:
+        job = require_job(session, job_id, viewer)
+        return backend.logs.view(session, log_name(job, task))
 
 
 @routes.get("/search")

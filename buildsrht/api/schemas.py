@@ -375,6 +375,16 @@ COMPONENTS: dict[str, Schema] = {
             "lines": {"type": "array", "items": _LINE},
         },
     ),
+    "Commands": answered(
+        "Where a log shows commands that were run.",
+        {
+            "commands": {
+                "type": "array",
+                "items": described({"type": "integer", "minimum": 1}, "the number of a line"),
+            },
+            "more": described({"type": "boolean"}, "whether there are more than these"),
+        },
+    ),
     "Matches": answered(
         "What was found, in the order of the logs.",
         {

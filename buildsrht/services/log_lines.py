@@ -17,6 +17,7 @@ from buildsrht.terminal import to_html
 LINE_BYTES = 64 * 1024
 COMMAND = b"+ "
 
+_COMMANDS = re.compile(rb"\n" + re.escape(COMMAND))
 _CODES = re.compile(rb"\x1b\[[0-9;:]*[@-~]")
 # What build tools say before anything else when something went wrong, in lower case.
 _ERRORS = (
@@ -132,6 +133,27 @@ class _LongLine:
             returned = self.data.rfind(b"\r", -LINE_BYTES)
             keeps = slice(returned + 1, None) if returned >= 0 else slice(LINE_BYTES)
             self.data = self.data[keeps]
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+def find_commands(view: LogView, limit: int) -> list[int]:
+    """The numbers of the first lines that show a command, at most `limit` of them."""
+    numbers: list[int] = []
+    number, end = 1, b"\n"
+    for block in _blocks(view):
+        at = 0
+        # With the end of what was before, which says whether a line begins here.
+        for found in _COMMANDS.finditer(end + block):
+            number += block.count(b"\n", at, found.start())
+            at = found.start()
+            numbers.append(number)
+            if len(numbers) == limit:
+                return numbers
+        number += block.count(b"\n", at)
+        end = block[-1:]
+    return numbers
 
 
 # --- search -----------------------------------------------------------------------------------

@@ -86,6 +86,10 @@ ROUTES = {
     ("GET", "/query/log/<int:job_id>/<task>/log"): Row("token", (404, 404, 403, 401, 401, 200)),
     ("GET", "/query/log/<int:job_id>/lines"): Row("token", (404, 404, 403, 401, 401, 200)),
     ("GET", "/query/log/<int:job_id>/<task>/lines"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/commands"): Row("token", (404, 404, 403, 401, 401, 200)),
+    ("GET", "/query/log/<int:job_id>/<task>/commands"): Row(
+        "token", (404, 404, 403, 401, 401, 200)
+    ),
     ("GET", "/query/log/<int:job_id>/search"): Row(
         "token", (404, 404, 403, 401, 401, 200), query={"q": "hello"}
     ),

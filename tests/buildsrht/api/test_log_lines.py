@@ -56,6 +56,18 @@ def test_which_lines_is_said_in_numbers(client, job, query):
     assert answer.json["errors"][0]["field"] == query.partition("=")[0]
 
 
+def test_commands_of_a_log_are_found(client, job, write_log, monkeypatch):
+    monkeypatch.setattr(log_lines, "COMMANDS", 2)
+    write_log(job, "build", b"+ a\n1\n+ b\n2\n+ c\n")
+    write_log(job, None, b"Cloning.\n", seal=True)
+
+    answer = client.get(f"/query/log/{job.id}/build/commands")
+    assert answer.json == {"commands": [1, 3], "more": True}
+    answer = client.get(f"/query/log/{job.id}/commands")
+    assert answer.json == {"commands": [], "more": False}
+    assert "immutable" in answer.headers["Cache-Control"]
+
+
 def test_all_logs_are_searched_in_their_order(client, job, write_log):
     write_log(job, None, b"made\n", seal=True)
     write_log(job, "build", b"+ make\nnone\nMade & done\n")

@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from buildsrht.logs import CHUNK, LogView
 from buildsrht.marks import Marker, Marks
 from buildsrht.services import log_lines
-from buildsrht.services.log_lines import LINE_BYTES, count_lines, find, find_error, read_lines
+from buildsrht.services.log_lines import (
+    LINE_BYTES,
+    count_lines,
+    find,
+    find_commands,
+    find_error,
+    read_lines,
+)
 
 
 def log_of(*writes, marked=True, chunk=CHUNK, lines=None):
@@ -93,6 +100,26 @@ def test_a_line_far_back_in_a_long_log_is_found_by_reading_little():
 
     assert shown(window)[0].startswith("0089999 ")
     assert whole.size - read[0] < whole.size * 0.11
+
+
+# --- commands ---------------------------------------------------------------------------------
+
+
+@given(LOGS, st.integers(1, 9))
+def test_commands_are_the_lines_that_begin_like_one(writes, chunk):
+    writes = [write.replace(b"a", b"+ ") for write in writes]
+    lines = read_lines(log_of(*writes), 1, 999).lines
+
+    found = find_commands(log_of(*writes, chunk=chunk), 999)
+
+    assert found == [number for number, line in enumerate(lines, 1) if line.is_command]
+
+
+def test_what_is_in_the_middle_of_a_long_line_is_no_command():
+    log = log_of(b"x" * CHUNK, b"+ " * CHUNK, b"\n+ make\n")
+
+    assert find_commands(log, 9) == [2]
+    assert find_commands(log_of(b"+ a\n+ b\n+ c\n"), 2) == [1, 2]
 
 
 # --- search -----------------------------------------------------------------------------------
