@@ -42,6 +42,33 @@ def test_somebody_signs_in_and_out(open_window, live, owner):
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
+# --- a job ----------------------------------------------------------------------------------------
+
+
+def status(page: Page) -> Locator:
+    """That of the job whose page it is."""
+    return page.locator("h1 .status")
+
+
+def test_without_scripts_a_job_is_followed_by_loading_its_page(open_window, owner, build_host):
+    window = open_window(owner, scripts=False)
+    page = window.page
+    window.open("/submit")
+    page.get_by_label("Manifest").fill(MANIFEST)
+    button(page, "Submit").click()
+    expect(status(page)).to_have_text("queued")
+    host = build_host(1)
+    host.start("build")
+    host.write("build", "the first line\n")
+    page.reload()
+    expect(status(page)).to_have_text("running")
+    expect(page.get_by_text("the first line")).to_be_visible()
+    button(page, "Cancel").click()
+    host.finish()
+    page.reload()
+    expect(status(page)).to_have_text("cancelled")
+
+
 # --- secrets --------------------------------------------------------------------------------------
 
 
@@ -105,7 +132,7 @@ def is_outlined(focused: Locator) -> bool:
     return outline != "none"
 
 
-def test_somebody_signs_in_submits_a_job_and_finds_it_by_keyboard_alone(
+def test_somebody_signs_in_and_submits_cancels_and_finds_a_job_by_keyboard_alone(
     open_window, live, owner, fetch
 ):
     set_password(live, owner.name, PASSWORD)
@@ -129,6 +156,9 @@ def test_somebody_signs_in_submits_a_job_and_finds_it_by_keyboard_alone(
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile("/~owner/job/1$"))
     assert fetch(1).manifest == MANIFEST
+    tab_to(page, button(page, "Cancel"))
+    page.keyboard.press("Enter")
+    expect(status(page)).to_have_text("cancelled")
 
     tab_to(page, page.get_by_role("link", name="Your jobs"))
     page.keyboard.press("Enter")
