@@ -101,6 +101,12 @@ def queue_now(backend: Backend) -> QueueNow:
     )
 
 
+def oldest_waiting(session: Session) -> Job | None:
+    """Which job is in the queue for the longest time."""
+    waiting = select(Job).where(Job.status == JobStatus.QUEUED).order_by(Job.queued, Job.id)
+    return session.scalar(waiting.limit(1).options(defer(Job.manifest, raiseload=True)))
+
+
 def _unfinished() -> list[JobStatus]:
     return [status for status in JobStatus if not status.is_final]
 

@@ -13,6 +13,7 @@ service and renders a template.
     listing     jobs in lists: the first page, a user's, searches
     jobs        one job: its page, settings, start, cancel, delete
     job_logs    what that page shows of logs
+    admin       what only administrators see and do
     forms, shown, markdown
                 what forms bring, and texts of strangers
     rows        what lists show of a job
@@ -27,6 +28,7 @@ from flask import Blueprint, Flask
 from buildsrht.backend import Backend
 from buildsrht.web import (
     account,
+    admin,
     badges,
     browser,
     clients,
@@ -67,7 +69,7 @@ def install(app: Flask, backend: Backend) -> None:
         *(consent, devices, grants, personal_tokens, clients),
         *(submitting, secrets, ssh_keys, webhooks, deliveries, hooks),
         *(badges, feeds),
-        *(listing, jobs),
+        *(listing, jobs, admin),
     ):
         pages.register_blueprint(part.routes)
     app.register_blueprint(pages)

@@ -50,18 +50,18 @@ def home() -> ResponseReturnValue:
     """What this is for whoever is not signed in, and for others what they have under way."""
     viewer = current_user()
     if viewer is None:
-        listed = _list(None)
+        listed = read_list(None)
         is_open = current_backend().config.web.registration
-        return _page("welcome.html", listed, is_open=is_open)
+        return list_page("welcome.html", listed, is_open=is_open)
     searched = bool(request.args.get("search", "").strip())
-    listed = _list(viewer, owner=None if searched else viewer)
+    listed = read_list(viewer, owner=None if searched else viewer)
     under_way: Sequence[Job] = ()
     if listed.is_plain:
         with current_backend().transaction() as session:
             under_way = overview.under_way(session, viewer, UNDER_WAY)
         listed = listed._replace(found=_without(listed.found, under_way))
     queue = overview.queue_now(current_backend())
-    return _page("home.html", listed, under_way=under_way, queue=queue)
+    return list_page("home.html", listed, under_way=under_way, queue=queue)
 
 
 @routes.get("/~<owner>", defaults={"tags": ""})
@@ -72,9 +72,11 @@ def of_user(owner: str, tags: str) -> ResponseReturnValue:
     with current_backend().transaction() as session:
         person = require_user(session, owner)
         trend = overview.trend(session, viewer, person, path)
-    listed = _list(viewer, owner=person, tag_path=path)
+    listed = read_list(viewer, owner=person, tag_path=path)
     shown = trend if listed.is_plain else None
-    return _page("user.html", listed, owner=person, path=path, trend=shown, slots=overview.TREND)
+    return list_page(
+        "user.html", listed, owner=person, path=path, trend=shown, slots=overview.TREND
+    )
 
 
 def _read_path(text: str) -> list[str]:
@@ -84,7 +86,8 @@ def _read_path(text: str) -> list[str]:
     return path
 
 
-def _list(viewer: User | None, **where: Any) -> List:
+def read_list(viewer: User | None, **where: Any) -> List:
+    """The page of jobs that the address asks for, among those that the viewer may find `where`."""
     query = request.args.get("search", "").strip()
     try:
         before = _read_before(request.args.get("before"))
@@ -116,7 +119,8 @@ def _without(found: Found, shown: Sequence[Job]) -> Found:
     return found._replace(jobs=[job for job in found.jobs if job.id not in ids])
 
 
-def _page(template: str, listed: List, **more: Any) -> tuple[str, int]:
+def list_page(template: str, listed: List, **more: Any) -> tuple[str, int]:
+    """It, as a page."""
     jobs = [*more.get("under_way", ()), *listed.found.jobs]
     waits = reasons_of(current_backend(), jobs)
     return render_template(template, listed=listed, waits=waits, **more), listed.status

@@ -27,6 +27,7 @@ def install(pages: Blueprint) -> None:
     pages.add_app_template_filter(first_line)
     pages.add_app_template_filter(duration)
     pages.add_app_template_filter(ago)
+    pages.add_app_template_filter(at)
     pages.add_app_template_filter(took)
     pages.add_app_template_filter(size)
     pages.add_app_template_filter(bars)
@@ -82,6 +83,11 @@ def ago(time: datetime, now: datetime | None = None) -> str:
     if past < HOUR:
         return f"{int(past // MINUTE)} min ago"
     return f"{int(past // HOUR)} h ago"
+
+
+def at(seconds: float) -> datetime:
+    """A time that is told in seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def took(job: Job) -> str:

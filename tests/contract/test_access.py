@@ -237,6 +237,20 @@ ROUTES = {
         form={"decision": "allow"},
         query={"client_id": "..."},
     ),
+    # None of these administers the service, and for whoever does not there is nothing here.
+    **dict.fromkeys(
+        [
+            ("GET", "/admin"),
+            ("GET", "/admin/jobs"),
+            ("GET", "/admin/hosts"),
+            ("GET", "/admin/users"),
+            ("GET", "/admin/users/<owner>"),
+            ("POST", "/admin/users/<owner>/appoint"),
+            ("POST", "/admin/users/<owner>/dismiss"),
+            ("POST", "/admin/users/<owner>/sign-out"),
+        ],
+        Row("cookie", (404, 404, 404, 404, 404, 404)),
+    ),
     # Another client's tokens are as unknown as any text.
     ("POST", "/oauth2/access-token"): Row(
         "client",

@@ -16,6 +16,7 @@ from buildsrht.services import (
     groups,
     hooks,
     jobs,
+    runners,
     secrets,
     ssh_keys,
     tokens,
@@ -82,7 +83,28 @@ def make_world(backend: Backend) -> World:
         **_make_programs(backend, ada),
         "hook": _make_keepsakes(backend, ada),
     }
+    _make_hosts(backend)
     return World(backend, ada, root, names)
+
+
+def _make_hosts(backend: Backend) -> None:
+    """One with something of everything, and one that is new."""
+    saved = {"image": "debian/trixie", "arch": "amd64", "made": 1_790_000_000}
+    used = {"size": 300 * 2**20, "used": 1_790_003_600}
+    facts = {
+        "slots": {"all": 2, "busy": 1, "paused": 0},
+        "disk": {"free": 3 * 2**30, "reserve": 4 * 2**30},
+        "accelerator": "kvm",
+        "images": [
+            {"name": "debian/trixie", "arch": "amd64", "version": "0" * 16, "built": 1_790_000_000}
+        ],
+        "templates": [{"key": "a" * 24, **saved, **used}],
+        "layers": [{"key": "b" * 24, "packages": "build-essential gcc make", **saved, **used}],
+        "spares": 2,
+        "kept": 1,
+    }
+    runners.report(backend, "host-1.example.org", facts)
+    runners.report(backend, "host-2.example.org", {})
 
 
 # --- jobs -----------------------------------------------------------------------------------------

@@ -1,0 +1,107 @@
+"""What administrators see and do. For all others there are no such pages.
+
+Not even that somebody would have to sign in is said: that would tell which pages there are.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from flask import Blueprint, render_template
+from flask.typing import ResponseReturnValue
+
+from buildsrht.browsing import current_user
+from buildsrht.errors import Conflict
+from buildsrht.models import User
+from buildsrht.services import administration, overview, runners
+from buildsrht.services.users import require_user
+from buildsrht.serving import current_backend
+from buildsrht.web import browser, forms, listing
+
+routes = Blueprint("admin", __name__, url_prefix="/admin")
+
+PAGE = 50
+
+
+class People(NamedTuple):
+    """Some accounts, by name. `next` is the name that the following page begins with."""
+
+    rows: Sequence[User]
+    next: str | None
+
+
+def _insist_on_administrator() -> User:
+    return administration.require_administrator(current_user())
+
+
+# --- what there is ----------------------------------------------------------------------------
+
+
+@routes.get("")
+def show() -> ResponseReturnValue:
+    _insist_on_administrator()
+    queue = overview.queue_now(current_backend())
+    with current_backend().transaction() as session:
+        oldest = overview.oldest_waiting(session)
+        hosts = runners.list_runners(session)
+    return render_template("admin.html", queue=queue, oldest=oldest, hosts=hosts)
+
+
+@routes.get("/jobs")
+def list_jobs() -> ResponseReturnValue:
+    return listing.list_page("admin_jobs.html", listing.read_list(_insist_on_administrator()))
+
+
+@routes.get("/hosts")
+def list_hosts() -> ResponseReturnValue:
+    _insist_on_administrator()
+    with current_backend().transaction() as session:
+        hosts = runners.list_runners(session)
+    return render_template("admin_hosts.html", hosts=hosts)
+
+
+# --- accounts ---------------------------------------------------------------------------------
+
+
+@routes.get("/users")
+def list_users() -> ResponseReturnValue:
+    _insist_on_administrator()
+    text, start = forms.linked("search").strip(), forms.linked("from")
+    with current_backend().transaction() as session:
+        found = administration.find_people(session, text, start or None, PAGE + 1)
+    people = People(found[:PAGE], found[PAGE].name if len(found) > PAGE else None)
+    return render_template("admin_users.html", page=people, text=text)
+
+
+@routes.get("/users/<owner>")
+def show_user(owner: str) -> ResponseReturnValue:
+    _insist_on_administrator()
+    return _user_page(owner)
+
+
+@routes.post("/users/<owner>/appoint")
+def appoint(owner: str) -> ResponseReturnValue:
+    administration.appoint(current_backend(), _insist_on_administrator(), owner)
+    browser.go(f"/admin/users/{owner}")
+
+
+@routes.post("/users/<owner>/dismiss")
+def dismiss(owner: str) -> ResponseReturnValue:
+    author = _insist_on_administrator()
+    try:
+        administration.dismiss(current_backend(), author, owner)
+    except Conflict as refused:
+        return _user_page(owner, str(refused)), 400
+    # Who has dismissed themselves has nothing to see here any more.
+    browser.go("/" if owner == author.name else f"/admin/users/{owner}")
+
+
+@routes.post("/users/<owner>/sign-out")
+def sign_out(owner: str) -> ResponseReturnValue:
+    administration.sign_out(current_backend(), _insist_on_administrator(), owner)
+    browser.go(f"/admin/users/{owner}")
+
+
+def _user_page(name: str, refused: str = "") -> str:
+    with current_backend().transaction() as session:
+        person = require_user(session, name)
+    return render_template("admin_user.html", person=person, refused=refused)
