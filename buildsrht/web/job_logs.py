@@ -19,7 +19,8 @@ from buildsrht.services.log_lines import Window
 # Of one log by itself, of the end of one that failed, and on a page that is asked for by a link.
 LINES, LAST_LINES, LINES_OF_A_PAGE = 200, 30, 500
 # What HTML all of them together may have, and the end of one that failed.
-ROOM, ROOM_FOR_THE_END = 10_000, 5_000
+ROOM, ROOM_FOR_THE_END = 6_000, 3_000
+LONG = 60
 # What a row has besides its line.
 ROW = 90
 NOTHING = Window(1, 0, [])
@@ -42,6 +43,11 @@ class JobLog(NamedTuple):
     @property
     def anchor(self) -> str:
         return f"task-{self.task.name}" if self.task else "setup"
+
+    @property
+    def is_long(self) -> bool:
+        """Whether its box is as high as boxes get, also before all of it is there."""
+        return self.window.total >= LONG
 
     @property
     def next(self) -> int:

@@ -1,225 +1,316 @@
-// The page of a job, while the job goes on: what has changed is put in its place, logs grow.
+// The page of a job while it is looked at: what has changed is put in its place, logs grow, and are
+// searched.
 //
-// What is said about the job the server writes, here as everywhere: the parts that may change are
-// marked by `data-live`, and when the stream of events says so they are taken from the page anew.
-// Logs are looked at by log.js.
+// What is said about the job the server says. Parts that may change are marked by `data-live`; when
+// something has happened the page is asked for anew, and those parts of it are taken.
 
 import { keys } from "./keys.js";
-import { LogView } from "./log.js";
+import { Log } from "./log.js";
+import { enliven } from "./page.js";
 
-const SWAP_MILLISECONDS = 150;
-// Without a stream, which may be all taken.
-const POLL_MILLISECONDS = 3000;
-const TIMES = ["off", "clock", "start", "last"];
+const SOON = 30; // milliseconds in which several events are one
+const OFTEN = 300;
+const SELDOM = 10_000;
+const WITHOUT_STREAM = 3000;
 
-const job = document.querySelector("[data-job]");
-const views = new Map();
-for (const box of job.querySelectorAll(".log[data-lines]")) {
-  const view = new LogView(box);
-  views.set(box.dataset.task ?? null, view);
-  const button = box.parentElement.querySelector("button[data-does=follow]");
-  if (!button) continue;
-  button.hidden = false;
-  button.addEventListener("click", () => view.follow(!view.follows));
-  view.onFollow = (follows) => button.setAttribute("aria-pressed", String(follows));
+const page = document.getElementById("job");
+const tools = document.getElementById("tools");
+const tool = (name) => tools.querySelector(`[data-does=${name}]`);
+const isOver = () => "over" in page.dataset;
+const id = page.dataset.id;
+
+// --- logs ---------------------------------------------------------------------------------------
+
+let follows = !isOver();
+const told = {
+  letGo: (log) => log.following && follow(false),
+  caughtUp: (log) => !isOver() && !log.complete && newest() === log && !follows && follow(true),
+  marked: (log) => {
+    for (const each of logs) {
+      if (each !== log) each.mark = null;
+      if (each.ready) each.draw();
+    }
+  },
+};
+const logs = [...page.querySelectorAll("details.task")].map((each) => new Log(each, id, told));
+const logOf = (task) => logs.find((log) => log.task === task);
+
+// The log that grows now, or that of the machine while no task runs.
+function newest() {
+  return logs.find((log) => stateOf(log) === "running") ?? logs[0];
 }
 
-// --- what has changed -----------------------------------------------------------------------------
-
-let swapping = 0;
-
-function swapSoon() {
-  swapping ||= setTimeout(swap, SWAP_MILLISECONDS);
+function stateOf(log) {
+  return document.querySelector(`#state-${log.name} .status`)?.textContent;
 }
 
-async function swap() {
-  swapping = 0;
-  const answer = await fetch(location.pathname, { headers: { Accept: "text/html" } });
+function follow(yes) {
+  follows = yes;
+  tool("follow")?.setAttribute("aria-pressed", String(yes));
+  for (const log of logs) log.following = false;
+  if (yes) goAlong();
+}
+
+// To the end of the log that grows now. Where the reader looks at another part of the page, it stays.
+function goAlong() {
+  const before = logs.find((log) => log.following);
+  const log = newest();
+  if (before === log) return;
+  if (before) before.following = false;
+  log.following = true;
+  const isSeen = !before || isInSight(before.box);
+  log.details.open = true;
+  log.load().then(() => {
+    log.scrollTo(1);
+    log.grow();
+  });
+  if (before && isSeen) log.details.scrollIntoView({ block: "nearest" });
+}
+
+function isInSight(box) {
+  const { top, bottom } = box.getBoundingClientRect();
+  return bottom > 0 && top < innerHeight;
+}
+
+// --- what has changed ---------------------------------------------------------------------------
+
+let refreshing, again, last = 0;
+
+function refresh() {
+  if (refreshing) return (again = true);
+  const wait = Math.max(SOON, OFTEN - (performance.now() - last));
+  refreshing = setTimeout(async () => {
+    await takeState().catch(() => {});
+    last = performance.now();
+    refreshing = undefined;
+    if (again) again = refresh();
+  }, wait);
+}
+
+async function takeState() {
+  const answer = await fetch(`${location.pathname}?only=state`);
   if (!answer.ok) return;
-  const now = new DOMParser().parseFromString(await answer.text(), "text/html");
-  for (const part of document.querySelectorAll("[data-live]")) {
-    const fresh = now.getElementById(part.id);
-    if (fresh && fresh.innerHTML !== part.innerHTML) part.replaceChildren(...fresh.childNodes);
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const part of page.querySelectorAll("[data-live]")) {
+    const now = fresh.getElementById(part.id);
+    if (!now || now.isEqualNode(part.fresh ?? part)) continue;
+    part.fresh = now.cloneNode(true);
+    const copy = document.importNode(now, true);
+    copy.fresh = part.fresh;
+    part.replaceWith(copy);
+    enliven(copy);
+    startTicking(copy);
   }
-  for (const link of document.querySelectorAll("link[rel=icon]")) {
-    const fresh = now.querySelector("link[rel=icon]");
-    if (fresh && fresh.href !== link.href) link.href = fresh.href;
-  }
-  document.title = now.title;
+  const icon = document.querySelector("link[rel=icon]");
+  if (document.title !== fresh.title) icon.href = `${icon.href.split("?")[0]}?${fresh.title}`;
+  document.title = fresh.title;
+  if ("over" in fresh.getElementById("job").dataset && !isOver()) end();
+  else if (follows) goAlong();
 }
 
-// --- the stream of events -------------------------------------------------------------------------
+function startTicking(part) {
+  const now = performance.now();
+  for (const each of part.querySelectorAll("[data-ticks]")) {
+    each.begun = now - 1000 * each.dataset.ticks;
+  }
+}
 
-let stream;
-let polling = 0;
+function tick() {
+  for (const each of page.querySelectorAll("[data-ticks]")) {
+    const text = duration((performance.now() - each.begun) / 1000);
+    if (each.textContent !== text) each.textContent = text;
+  }
+}
+
+// As the server says it (buildsrht.web.rows).
+function duration(seconds) {
+  const whole = Math.round(seconds);
+  const units = whole < 3600 ? [60, "min", 1, "s"] : whole < 86400 ? [3600, "h", 60, "min"] : [86400, "d", 3600, "h"];
+  const [large, word, small, rest] = units;
+  if (whole < 60) return `${whole} s`;
+  const left = Math.floor((whole % large) / small);
+  return `${Math.floor(whole / large)} ${word}${left ? ` ${left} ${rest}` : ""}`;
+}
+
+// --- events -------------------------------------------------------------------------------------
+
+let stream, polling, ticking, looking;
 
 function watch() {
-  stream = new EventSource(`${job.dataset.events}?text=no`);
-  for (const kind of ["status", "task", "artifact"]) stream.addEventListener(kind, swapSoon);
-  stream.addEventListener("task", (event) => {
-    const { task, status } = JSON.parse(event.data);
-    if (status === "running") turnTo(views.get(task));
-  });
-  stream.addEventListener("log", (event) => views.get(JSON.parse(event.data).task)?.grow());
-  stream.addEventListener("end", end);
-  stream.addEventListener("error", () => {
-    if (stream.readyState === EventSource.CLOSED) polling ||= setInterval(poll, POLL_MILLISECONDS);
-  });
-}
-
-function poll() {
-  swap();
-  for (const view of views.values()) if (!view.complete) view.grow();
-  if (document.getElementById("status")?.dataset.over === "yes") end();
-}
-
-function end() {
-  stream?.close();
   clearInterval(polling);
-  for (const view of views.values()) {
-    if (!view.complete) view.grow();
-    view.follow(false);
-  }
-  swapSoon();
-}
-
-// The task that runs is what one wants to see, unless one looks at another just now.
-function turnTo(view) {
-  const follower = [...views.values()].find((each) => each.follows);
-  if (!view || (!follower && [...views.values()].some((each) => each.marked))) return;
-  if (follower && follower !== view) follower.follow(false);
-  view.box.closest("details")?.setAttribute("open", "");
-  view.follow(true);
-}
-
-if (job.dataset.over !== "yes") {
-  const running = job.querySelector(".log[data-runs=yes]");
-  if (running) turnTo(views.get(running.dataset.task ?? null));
-  watch();
-  // A browser has few connections to one server: a page that nobody sees gives its own back.
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) stream.close();
-    else if (stream.readyState === EventSource.CLOSED) {
-      swap();
-      watch();
+  stream = new EventSource(`/api/jobs/${id}/events?text=no`);
+  for (const kind of ["status", "task", "artifact", "end"]) stream.addEventListener(kind, refresh);
+  stream.addEventListener("log", ({ data }) => {
+    const { task, size } = JSON.parse(data);
+    logOf(task)?.grew(size);
+  });
+  stream.addEventListener("error", () => {
+    // There is none to be had: then without one.
+    if (stream.readyState === EventSource.CLOSED && !isOver()) {
+      clearInterval(polling);
+      polling = setInterval(poll, WITHOUT_STREAM);
     }
   });
 }
 
-// --- a line, by its address -----------------------------------------------------------------------
-
-function showAddressed() {
-  const found = location.hash.match(/^#(setup|task-.+?)-(?:L(\d+)(?:-L(\d+))?|(\d+))$/);
-  if (!found) return;
-  const [, name, from, to, old] = found;
-  const view = [...views.values()].find((each) => each.name === decodeURIComponent(name));
-  view?.box.closest("details")?.setAttribute("open", "");
-  const first = Number(from ?? old);
-  view?.show(first, Math.max(first, Number(to ?? first)));
+function poll() {
+  refresh();
+  for (const log of logs) if (!log.complete) log.grow();
 }
 
-addEventListener("hashchange", showAddressed);
-showAddressed();
-
-// --- search ---------------------------------------------------------------------------------------
-
-const bar = document.getElementById("log-search");
-const said = document.getElementById("log-search-said");
-let matches = [];
-let place = -1;
-
-async function find(query) {
-  const answer = await fetch(`${job.dataset.search}?${query}`);
-  const found = answer.ok ? await answer.json() : { matches: [], more: false };
-  matches = found.matches;
-  place = -1;
-  if (matches.length) step(1, found.more);
-  else said.textContent = "Nothing was found.";
+function end() {
+  page.dataset.over = "";
+  for (const timer of [polling, ticking, looking]) clearInterval(timer);
+  stream.close();
+  follow(false);
+  tool("follow").hidden = true;
+  for (const log of logs) if (!log.complete) log.grow();
 }
 
-function step(by, more = false) {
-  if (!matches.length) return;
-  place = (place + by + matches.length) % matches.length;
-  const { task, line } = matches[place];
-  const view = views.get(task);
-  view.box.closest("details")?.setAttribute("open", "");
-  view.show(line);
-  const where = task === null ? "setup" : task;
-  const least = more ? "at least " : "";
-  said.textContent = `${place + 1} of ${least}${matches.length}: ${where}, line ${line}`;
-}
+// --- lines by their addresses -------------------------------------------------------------------
 
-const acts = {
-  next: () => step(1),
-  previous: () => step(-1),
-  error: () => find("errors=1"),
-  times: () => {
-    const mode = TIMES[(TIMES.indexOf(recalled("log-times", "off")) + 1) % TIMES.length];
-    remember("log-times", mode);
-    showAs();
-  },
-  wrap: () => {
-    remember("log-wrap", recalled("log-wrap", "no") === "yes" ? "no" : "yes");
-    showAs();
-  },
-  fold: () => views.forEach((view) => view.foldAll()),
-  follow: () => {
-    const open = [...views.values()].filter((view) => view.box.closest("details")?.open !== false);
-    const view = open.find((each) => each.follows) ?? open.at(-1);
-    view?.follow(!view.follows);
-  },
-};
-
-if (bar) {
-  bar.hidden = false;
-  bar.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const text = new FormData(bar).get("q");
-    if (text) find(`q=${encodeURIComponent(text)}`);
-  });
-  for (const button of document.querySelectorAll("button[data-act]")) {
-    button.addEventListener("click", acts[button.dataset.act]);
+// #task-build-L10-L20 are lines of ours, #task-build-9 is one of the original service's.
+function goToHash() {
+  const hash = decodeURIComponent(location.hash.slice(1));
+  const found = hash.match(/^(setup|task-[a-z0-9_-]+?)-(?:L(\d+)(?:-L?(\d+))?|(\d+))$/);
+  const whole = logs.find((log) => log.name === hash);
+  if (whole) whole.details.open = true;
+  else if (found) {
+    const first = Number(found[2] ?? found[4]);
+    logs.find((log) => log.name === found[1])?.show(first, Number(found[3] ?? first));
   }
-  keys("Logs", {
-    s: ["Search in the logs", () => bar.elements.q.select()],
-    n: ["The next that was found", acts.next],
-    p: ["The one before", acts.previous],
-    e: ["The first error", acts.error],
-    f: ["Follow the log, or stop", acts.follow],
-    t: ["Times: none, the clock's, since the start, since the line before", acts.times],
-    w: ["Wrap long lines, or not", acts.wrap],
-    c: ["Fold the output of commands, or unfold it", acts.fold],
-  });
 }
 
-// --- how logs are shown, which this browser remembers ---------------------------------------------
+// --- search -------------------------------------------------------------------------------------
 
-function showAs() {
-  const times = recalled("log-times", "off");
-  const wraps = recalled("log-wrap", "no") === "yes";
-  for (const view of views.values()) {
-    Object.assign(view, { times, wraps });
-    view.draw();
-  }
-  const names = { off: "off", clock: "clock", start: "since start", last: "since last line" };
-  const button = document.querySelector("button[data-act=times]");
-  if (button) button.textContent = `Times: ${names[times]}`;
-  document.querySelector("button[data-act=wrap]")?.setAttribute("aria-pressed", String(wraps));
+let matches = [], asked, at, more;
+
+async function search(query) {
+  if (query === asked) return step(1);
+  const answer = await fetch(`/query/log/${id}/search?${query}`);
+  const found = answer.ok ? await answer.json() : { matches: [] };
+  [asked, matches, more, at] = [isOver() ? query : null, found.matches, found.more, -1];
+  step(1);
 }
+
+function step(by) {
+  const said = tools.querySelector("output");
+  if (!matches.length) return (said.textContent = "Nothing found");
+  at = (at + by + matches.length) % matches.length;
+  said.textContent = `${at + 1} of ${matches.length}${more ? "+" : ""}`;
+  const { task, line } = matches[at];
+  logOf(task).show(line);
+}
+
+function searchFor() {
+  const text = tools.q.value.trim();
+  if (text) search(`q=${encodeURIComponent(text)}`);
+}
+
+// --- how logs are shown -------------------------------------------------------------------------
 
 // A browser that keeps nothing refuses to be asked.
-function recalled(name, otherwise) {
+function kept(name, value) {
   try {
-    return localStorage.getItem(name) ?? otherwise;
+    if (value !== undefined) localStorage.setItem(name, value);
+    return localStorage.getItem(name) ?? "";
   } catch {
-    return otherwise;
+    return value ?? "";
   }
 }
 
-function remember(name, word) {
-  try {
-    localStorage.setItem(name, word);
-  } catch {}
+function show() {
+  const [times, wraps] = [kept("log-times"), kept("log-wraps") === "yes"];
+  tool("times").value = times;
+  tool("wrap").setAttribute("aria-pressed", String(wraps));
+  for (const log of logs) {
+    Object.assign(log, { times, wraps });
+    log.redraw();
+  }
 }
 
-showAs();
+function wrap() {
+  kept("log-wraps", kept("log-wraps") === "yes" ? "" : "yes");
+  show();
+}
+
+function nextTimes() {
+  const values = [...tool("times").options].map((option) => option.value);
+  kept("log-times", values[(values.indexOf(kept("log-times")) + 1) % values.length]);
+  show();
+}
+
+function foldAll() {
+  const folds = tool("fold").ariaPressed !== "true";
+  tool("fold").ariaPressed = String(folds);
+  for (const log of logs) log.foldAll(folds);
+}
+
+// The log that keys are about: which has the focus, or lines that are marked, or is in sight.
+function current() {
+  return (
+    logs.find((log) => log.details.contains(document.activeElement)) ??
+    logs.find((log) => log.mark) ??
+    logs.find((log) => log.ready && log.details.open && isInSight(log.box)) ??
+    newest()
+  );
+}
+
+function goOn(by) {
+  const here = logs.indexOf(current());
+  const log = logs[Math.min(logs.length - 1, Math.max(0, here + by))];
+  log.details.querySelector("summary").focus();
+}
+
+function linkLines(by) {
+  const log = current();
+  if (!log.ready) return;
+  if (!by || !log.mark) return log.link(log.number(Math.ceil(log.topRow())));
+  log.link(log.mark[0], Math.max(log.mark[0], log.mark[1] + by));
+}
+
+// --- from here on -------------------------------------------------------------------------------
+
+tools.hidden = false;
+tools.addEventListener("submit", (event) => {
+  event.preventDefault();
+  searchFor();
+});
+const acts = {
+  previous: () => step(-1),
+  error: () => search("errors=1"),
+  fold: foldAll,
+  wrap,
+  follow: () => follow(!follows),
+};
+for (const [name, act] of Object.entries(acts)) tool(name)?.addEventListener("click", act);
+tool("times").addEventListener("change", ({ target }) => {
+  kept("log-times", target.value);
+  show();
+});
+keys("Logs", {
+  ...(isOver() ? {} : { f: ["Follow the log that grows", acts.follow] }),
+  e: ["The first error", acts.error],
+  n: ["The next thing that was found", () => step(1)],
+  N: ["The one before", () => step(-1)],
+  j: ["The next log", () => goOn(1)],
+  k: ["The log before", () => goOn(-1)],
+  l: ["A link to the line on top", () => linkLines(0)],
+  "]": ["More lines in the link", () => linkLines(1)],
+  "[": ["Fewer", () => linkLines(-1)],
+  c: ["Fold the command on top", () => current().foldHere()],
+  C: ["Fold all commands", foldAll],
+  t: ["Times of lines", nextTimes],
+  w: ["Wrap long lines", wrap],
+});
+show();
+for (const log of logs) if (log.details.open) log.load();
+if (location.hash) goToHash();
+addEventListener("hashchange", goToHash);
+if (!isOver()) {
+  if (!location.hash) goAlong();
+  watch();
+  startTicking(page);
+  ticking = setInterval(tick, 1000);
+  looking = setInterval(refresh, SELDOM);
+}

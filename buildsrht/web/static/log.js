@@ -1,306 +1,401 @@
-// One log in its box: as many lines as are looked at, of however many there are.
+// One log on the page: as many of its lines as are looked at, of however many there are.
 //
-// The box is as high as all lines would be, and only those in sight are in it. Lines come from the
-// server as HTML that it has made safe; nothing else here becomes HTML. Markup, which is complete
-// without a script:
+// The box scrolls as if all lines were in it. Lines come from the server as HTML that it has made
+// safe (buildsrht.terminal); nothing else here becomes HTML. A *row* is a line that is not folded.
 //
-//     <div class="log" tabindex="0" data-lines="/query/log/1/build/lines" data-name="task-build">
-//       <div class="line" id="task-build-L10"><a class="number" href="#task-build-L10">10</a>
-//         <span class="text">...</span></div> ...
-//     </div>
+// Where the box is scrolled to is a share of the way, from 0 to 1, and the row at that share of all
+// rows is shown at that share of the box. So the first is on top and the last at the bottom, however
+// high lines are, and also where the log is higher than a browser can scroll.
 
-const LINE_PIXELS = 24;
-// Browsers draw nothing further down; beyond it a pixel of the scroll bar is more than a pixel.
-const MOST_PIXELS = 8_000_000;
-const OVERSCAN = 20;
+const ALL = 300; // so many rows are simply all there
 const BLOCK = 500;
-// Lines that are kept at most, around those in sight.
 const KEPT = 20_000;
-// Only logs of so many lines can wrap: their heights have to be known.
-const MOST_WRAPPED = 2000;
-// How far the end of a command is looked for.
-const MOST_FOLDED = 20_000;
+const SPARE = 40;
+const MOST_PIXELS = 8_000_000;
+const PAUSE = 80; // milliseconds in which nobody scrolls on
+const SELDOM = 1000;
 
-export class LogView {
-  constructor(box) {
-    this.box = box;
-    this.name = box.dataset.name;
-    this.address = box.dataset.lines;
-    this.total = 0;
-    this.complete = false;
-    this.follows = false;
-    this.folds = [];
-    this.marked = null;
-    this.times = "off";
-    this.wraps = false;
-    this.onFollow = () => {};
+export class Log {
+  // `told.letGo(log)` and `told.caughtUp(log)`: the reader leaves the end of the log, and comes back.
+  constructor(details, job, told) {
+    Object.assign(this, { details, told, name: details.id });
+    this.task = details.dataset.task ?? null;
+    this.url = `/query/log/${job}/${this.task === null ? "" : `${this.task}/`}`;
+    this.box = details.querySelector(".log");
+    this.space = this.box.querySelector(".rows");
+    this.rows = document.createElement("div");
     this.lines = new Map();
-    this.asked = new Set();
-    this.height = document.createElement("div");
-    this.window = document.createElement("div");
-    this.window.className = "window";
-    this.height.append(this.window);
-    this.height.className = "height";
-    this.lastTop = 0;
-    this.ready = this.#begin();
+    this.pending = new Set();
+    this.shown = new Map();
+    this.folds = [];
+    this.total = this.size = this.way = this.top = 0;
+    this.complete = this.following = this.ready = this.stale = this.busy = false;
+    this.mark = null;
+    this.times = "";
+    this.wraps = false;
+    this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
+    this.box.addEventListener("click", (event) => this.clicked(event));
+    details.addEventListener("toggle", () => details.open && this.load());
+    new ResizeObserver(() => this.ready && this.draw()).observe(this.box);
   }
 
-  // --- what is shown ----------------------------------------------------------------------------
+  // --- lines of the server ------------------------------------------------------------------------
 
-  async #begin() {
-    await this.#load(-BLOCK);
-    if (this.total > BLOCK) await this.#load(1);
-    this.box.replaceChildren(this.height);
-    this.box.classList.add("live");
-    this.box.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.draw()).observe(this.box);
-    this.window.addEventListener("click", (event) => this.#clicked(event));
-    this.draw();
-  }
-
-  draw() {
-    if (this.drawing) return;
-    this.drawing = requestAnimationFrame(() => {
-      this.drawing = 0;
-      this.#draw();
+  // The first look at it: from then on the box shows what is asked for. Answers when that is there.
+  load() {
+    this.loading ??= this.get(-BLOCK).then((found) => {
+      this.take(found);
+      this.ready = true;
+      this.space.replaceChildren(this.rows);
+      this.box.classList.add("live");
+      this.scrollTo(1);
+      if (this.stale) this.grow();
     });
+    return this.loading;
   }
 
-  #draw() {
-    this.box.classList.toggle("wraps", this.#isWrapped());
-    const rows = this.#rows();
-    const inSight = Math.ceil(this.box.clientHeight / LINE_PIXELS);
-    const height = Math.min(rows * LINE_PIXELS, MOST_PIXELS);
-    this.height.style.height = this.#isWrapped() ? "auto" : `${height}px`;
-    if (this.follows) this.box.scrollTop = this.box.scrollHeight;
-    const top = this.#isWrapped() ? 0 : this.#topRow();
-    const first = Math.max(0, Math.floor(top) - OVERSCAN);
-    const last = this.#isWrapped() ? rows : Math.min(rows, Math.ceil(top) + inSight + OVERSCAN);
-    const drawn = [];
-    for (let row = first; row < last; row++) drawn.push(this.#line(this.#numberOf(row)));
-    const offset = this.box.scrollTop - (top - first) * LINE_PIXELS;
-    this.window.style.transform = this.#isWrapped() ? "" : `translateY(${Math.max(0, offset)}px)`;
-    this.window.replaceChildren(...drawn);
-    if (this.follows) this.box.scrollTop = this.box.scrollHeight;
-    this.lastTop = this.box.scrollTop;
+  async get(from, count = BLOCK) {
+    const answer = await fetch(`${this.url}lines?from=${from}&count=${count}`);
+    if (!answer.ok) throw new Error(`${answer.status} ${this.url}`);
+    return answer.json();
   }
 
-  #isWrapped() {
-    return this.wraps && this.total <= MOST_WRAPPED;
-  }
-
-  #topRow() {
-    const room = this.height.clientHeight - this.box.clientHeight;
-    if (room <= 0) return 0;
-    const most = this.#rows() - this.box.clientHeight / LINE_PIXELS;
-    return Math.max(0, Math.min(1, this.box.scrollTop / room)) * most;
-  }
-
-  #line(number) {
-    const line = this.lines.get(number);
-    if (!line) this.#want(number);
-    const row = document.createElement("div");
-    row.className = "line";
-    row.id = `${this.name}-L${number}`;
-    if (this.marked && this.marked.from <= number && number <= this.marked.to) {
-      row.classList.add("marked");
-    }
-    const link = document.createElement("a");
-    link.className = "number";
-    link.href = `#${row.id}`;
-    link.textContent = number;
-    row.append(link);
-    if (this.times !== "off") row.append(this.#time(number, line));
-    if (line?.command) row.append(this.#fold(number));
-    const text = document.createElement("span");
-    text.className = line?.command ? "text command" : "text";
-    text.innerHTML = line ? line.html : "";
-    row.append(text);
-    return row;
-  }
-
-  #time(number, line) {
-    const shown = document.createElement("span");
-    shown.className = "time";
-    const time = line?.time;
-    if (time == null) return shown;
-    const before = this.lines.get(this.times === "start" ? 1 : number - 1)?.time;
-    if (this.times === "clock") shown.textContent = new Date(time).toLocaleTimeString();
-    else if (before != null) shown.textContent = `${((time - before) / 1000).toFixed(2)} s`;
-    return shown;
-  }
-
-  // --- lines of the server ----------------------------------------------------------------------
-
-  #want(number) {
-    const first = number - ((number - 1) % BLOCK);
-    if (this.asked.has(first)) return;
-    this.asked.add(first);
-    this.#load(first)
-      .then(() => this.draw())
-      .finally(() => this.asked.delete(first));
-  }
-
-  async #load(first, count = BLOCK) {
-    const answer = await fetch(`${this.address}?from=${first}&count=${count}`);
-    if (!answer.ok) throw new Error(`${this.address}: ${answer.status}`);
-    const found = await answer.json();
+  take(found) {
     this.total = Math.max(this.total, found.total);
-    this.complete = found.complete;
-    found.lines.forEach((line, place) => this.lines.set(found.first + place, line));
-    this.#forget(found.first);
-  }
-
-  #forget(near) {
-    if (this.lines.size <= KEPT) return;
-    for (const number of this.lines.keys()) {
-      if (number > 1 && Math.abs(number - near) > KEPT / 4) this.lines.delete(number);
+    this.size = Math.max(this.size, found.size);
+    this.complete ||= found.complete;
+    found.lines.forEach((line, at) => this.lines.set(found.first + at, line));
+    if (this.lines.size > KEPT) {
+      const here = this.number(this.way * this.count());
+      for (const number of this.lines.keys()) {
+        if (Math.abs(number - here) > KEPT / 4) this.lines.delete(number);
+      }
     }
   }
 
-  // More has been written: fetch what follows the lines that there are, the last one too, which may
-  // not have been whole. Of much that comes at once only its end is fetched.
+  // Fetch what is missing of what is shown, with the line before: it tells how long that one took.
+  async want(numbers) {
+    const firsts = new Set(numbers.map((number) => number - ((number - 1) % BLOCK)));
+    for (const first of firsts) {
+      if (this.pending.has(first)) continue;
+      this.pending.add(first);
+      this.get(Math.max(1, first - 1), BLOCK + 1)
+        .then((found) => (this.take(found), this.draw()))
+        .catch(() => {})
+        .finally(() => this.pending.delete(first));
+    }
+  }
+
+  // It has become longer. What nobody looks at is not fetched, only counted, and that not often.
+  grew(size) {
+    if (size > this.size) this.grow();
+  }
+
   async grow() {
     this.stale = true;
-    if (this.growing) return;
-    this.growing = true;
-    try {
-      while (this.stale) {
-        this.stale = false;
-        await this.ready;
-        const known = this.total;
-        await this.#load(Math.max(1, known), BLOCK);
-        if (this.total - known > BLOCK) await this.#load(-BLOCK);
-        this.draw();
-      }
-    } finally {
-      this.growing = false;
+    if (!this.ready || this.busy || !this.details.open) return;
+    this.busy = true;
+    while (this.stale && this.details.open) {
+      this.stale = false;
+      const seen = this.following || this.way > 0.999 || this.count() <= ALL;
+      // The last line may not have been whole.
+      const found = await this.get(seen ? Math.max(1, this.total) : -1).catch(() => null);
+      if (!found) break;
+      const top = this.topRow();
+      const missed = found.total - found.first - found.lines.length + 1 > 0;
+      this.take(found);
+      if (seen && missed) this.take(await this.get(-BLOCK));
+      if (this.following) this.scrollTo(1);
+      else if (this.count() > ALL) this.scrollTo(this.wayTo(top, 0));
+      else this.draw();
+      if (!seen) await new Promise((done) => setTimeout(done, SELDOM));
     }
+    this.busy = false;
   }
 
-  // --- to the end, and to a line ----------------------------------------------------------------
+  // --- rows and lines -----------------------------------------------------------------------------
 
-  follow(follows) {
-    if (this.follows !== follows) {
-      this.follows = follows;
-      this.onFollow(follows);
-    }
-    if (follows) this.draw();
-  }
-
-  #scrolled() {
-    const top = this.box.scrollTop;
-    const isAtEnd = top + this.box.clientHeight >= this.box.scrollHeight - 2;
-    if (top < this.lastTop && !isAtEnd) this.follow(false);
-    else if (isAtEnd && top > this.lastTop && !this.complete) this.follow(true);
-    this.lastTop = top;
-    this.draw();
-  }
-
-  async show(from, to = from) {
-    await this.ready;
-    this.follow(false);
-    const number = Math.max(1, Math.min(from, this.total));
-    this.marked = { from, to };
-    this.folds = this.folds.filter((fold) => number <= fold.from || fold.to < number);
-    this.#draw();
-    const room = this.height.clientHeight - this.box.clientHeight;
-    const most = this.#rows() - this.box.clientHeight / LINE_PIXELS;
-    // Not at the very top: what is before it says how it came to this.
-    const row = Math.max(0, this.#rowOf(number) - 4);
-    if (!this.#isWrapped() && room > 0) {
-      this.box.scrollTop = Math.round((Math.min(row, most) / most) * room);
-    }
-    this.#draw();
-    this.box.scrollIntoView({ block: "nearest" });
-    if (this.#isWrapped()) this.window.querySelector(".marked")?.scrollIntoView({ block: "center" });
-  }
-
-  // --- folds: the output of a command, hidden ---------------------------------------------------
-
-  #fold(number) {
-    const button = document.createElement("button");
-    const isFolded = this.folds.some((fold) => fold.from === number);
-    button.className = "fold";
-    button.type = "button";
-    button.setAttribute("aria-expanded", String(!isFolded));
-    button.setAttribute("aria-label", `Output of the command in line ${number}`);
-    button.textContent = isFolded ? "▸" : "▾";
-    return button;
-  }
-
-  async toggle(number) {
-    const folded = this.folds.findIndex((fold) => fold.from === number);
-    if (folded >= 0) this.folds.splice(folded, 1);
-    else {
-      const to = await this.#endOfCommand(number);
-      this.folds = this.folds.filter((fold) => fold.from < number || fold.from > to);
-      if (to > number) this.folds.push({ from: number, to });
-      this.folds.sort((one, other) => one.from - other.from);
-    }
-    this.draw();
-  }
-
-  async foldAll() {
-    if (this.folds.length) this.folds = [];
-    else {
-      let number = 1;
-      const most = Math.min(this.total, MOST_FOLDED);
-      while (number <= most) {
-        const to = await this.#endOfCommand(number);
-        if (this.lines.get(number)?.command && to > number) this.folds.push({ from: number, to });
-        number = to + 1;
-      }
-    }
-    this.draw();
-  }
-
-  async #endOfCommand(number) {
-    const most = Math.min(this.total, number + MOST_FOLDED);
-    for (let next = number + 1; next <= most; next++) {
-      if (!this.lines.has(next)) await this.#load(next);
-      if (this.lines.get(next)?.command) return next - 1;
-    }
-    return most;
-  }
-
-  #rows() {
-    return this.total - this.folds.reduce((sum, fold) => sum + fold.to - fold.from, 0);
-  }
-
-  #numberOf(row) {
-    let number = row + 1;
+  // Of each fold: the line that stays, the last one that is hidden, and how many are before it.
+  layOut() {
+    let before = 0;
     for (const fold of this.folds) {
-      if (fold.from >= number) break;
-      number += fold.to - fold.from;
+      fold.before = before;
+      before += Math.min(fold.to, this.total) - fold.line;
+    }
+    this.hidden = before;
+  }
+
+  count() {
+    this.layOut();
+    return this.total - this.hidden;
+  }
+
+  number(row) {
+    let number = Math.floor(row) + 1;
+    for (const fold of this.folds) {
+      if (number <= fold.line) break;
+      number += Math.min(fold.to, this.total) - fold.line;
     }
     return number;
   }
 
-  #rowOf(number) {
-    let row = number - 1;
+  row(number) {
     for (const fold of this.folds) {
-      if (fold.from >= number) break;
-      row -= Math.min(number, fold.to) - fold.from;
+      if (number <= fold.line) return number - 1 - fold.before;
+      if (number <= fold.to) return fold.line - 1 - fold.before;
+    }
+    return number - 1 - (this.hidden ?? 0);
+  }
+
+  // --- what is in sight ---------------------------------------------------------------------------
+
+  draw() {
+    const count = this.count();
+    const view = this.box.clientHeight;
+    this.height ||= parseFloat(getComputedStyle(this.space).lineHeight);
+    this.box.classList.toggle("wraps", this.wraps);
+    this.box.dataset.times = this.times;
+    const all = count <= ALL;
+    const fit = view / this.height;
+    const at = this.way * count;
+    const from = all ? 0 : Math.max(0, Math.floor(at - this.way * fit) - SPARE);
+    const to = all ? count : Math.min(count, Math.ceil(at + (1 - this.way) * fit) + SPARE);
+    this.fill(from, to);
+    this.rows.style.position = all ? "static" : "absolute";
+    const pixels = `${Math.min(count * this.height, MOST_PIXELS)}px`;
+    this.space.style.height = all ? "auto" : pixels;
+    if (all) this.rows.style.transform = "";
+    else {
+      const row = Math.min(Math.floor(at), count - 1);
+      const part = at - row;
+      const node = this.wraps ? this.rows.children[row - from] : null;
+      const above = node
+        ? node.offsetTop + part * node.offsetHeight
+        : (row - from + part) * this.height;
+      const y = this.box.scrollTop + this.way * view - above;
+      this.rows.style.transform = `translateY(${y}px)`;
+    }
+  }
+
+  fill(from, to) {
+    const wanted = [];
+    for (let row = from; row < to; row++) wanted.push(this.number(row));
+    const stays = new Set(wanted);
+    for (const [number, node] of this.shown) {
+      if (stays.has(number) && node.line === this.lines.get(number)) continue;
+      node.remove();
+      this.shown.delete(number);
+    }
+    let next = this.rows.firstChild;
+    for (const number of wanted) {
+      let node = this.shown.get(number);
+      if (node && node === next) next = next.nextSibling;
+      else {
+        node ??= this.make(number);
+        this.shown.set(number, node);
+        this.rows.insertBefore(node, next);
+      }
+      node.classList.toggle("marked", this.isMarked(number));
+    }
+    const missing = wanted.filter((number) => !this.lines.has(number));
+    clearTimeout(this.timer);
+    if (missing.length) this.timer = setTimeout(() => this.want(missing), this.moving ? PAUSE : 0);
+  }
+
+  make(number) {
+    const line = this.lines.get(number);
+    const row = document.createElement("div");
+    row.line = line;
+    row.id = `${this.name}-L${number}`;
+    const link = row.appendChild(document.createElement("a"));
+    link.href = `#${row.id}`;
+    link.tabIndex = -1;
+    link.textContent = number;
+    if (this.times) {
+      row.appendChild(document.createElement("time")).textContent = this.time(number, line);
+    }
+    const fold = this.folds.find((each) => each.line === number);
+    const text = document.createElement("span");
+    if (line?.command) {
+      const sign = row.appendChild(document.createElement("button"));
+      sign.tabIndex = -1;
+      sign.ariaExpanded = String(!fold);
+      sign.ariaLabel = `The output of line ${number}`;
+      text.className = "command";
+    }
+    text.innerHTML = line?.html ?? "";
+    row.append(text);
+    if (fold) {
+      const count = Math.min(fold.to, this.total) - number;
+      row.append(Object.assign(document.createElement("i"), { textContent: `${count} lines` }));
     }
     return row;
   }
 
-  // --- clicks -----------------------------------------------------------------------------------
+  time(number, line) {
+    if (!line || line.time === null) return "";
+    if (this.times === "clock") return new Date(line.time).toTimeString().slice(0, 8);
+    const since =
+      this.times === "start" ? Number(this.details.dataset.began) : this.lines.get(number - 1)?.time;
+    if (since == null) return "";
+    return `${(Math.max(0, line.time - since) / 1000).toFixed(2)} s`;
+  }
 
-  #clicked(event) {
-    const row = event.target.closest(".line");
-    const number = Number(row?.id.match(/-L(\d+)$/)?.[1]);
-    if (!number) return;
-    if (event.target.closest(".fold")) {
-      this.toggle(number);
-    } else if (event.target.closest(".number")) {
-      event.preventDefault();
-      const from = event.shiftKey && this.marked ? Math.min(this.marked.from, number) : number;
-      const to = event.shiftKey && this.marked ? Math.max(this.marked.from, number) : number;
-      this.marked = { from, to };
-      history.replaceState(null, "", `#${this.name}-L${from}${to > from ? `-L${to}` : ""}`);
+  // All is made anew: it is to be shown otherwise.
+  redraw() {
+    if (!this.ready) return;
+    this.shown.clear();
+    this.rows.replaceChildren();
+    this.draw();
+    if (this.following) this.scrollTo(1);
+  }
+
+  // --- scrolling ----------------------------------------------------------------------------------
+
+  room() {
+    return this.box.scrollHeight - this.box.clientHeight;
+  }
+
+  scrolled() {
+    if (!this.ready) return;
+    const { scrollTop, clientHeight } = this.box;
+    const moved = scrollTop - this.top;
+    if (Math.abs(moved) < 1) return;
+    const room = this.room();
+    const far = this.count() * this.height - clientHeight;
+    // What a hand moves by pixels moves lines by pixels; who drags the bar goes by its share.
+    if (far > room + 1 && Math.abs(moved) < clientHeight) this.way += moved / far;
+    else this.way = room > 0 ? scrollTop / room : 1;
+    if (scrollTop <= 0) this.way = 0;
+    if (scrollTop >= room - 1) this.way = 1;
+    this.way = Math.min(1, Math.max(0, this.way));
+    this.top = scrollTop;
+    if (moved < 0 && this.way < 1) this.told.letGo(this);
+    else if (this.way === 1) this.told.caughtUp(this);
+    this.moving = true;
+    clearTimeout(this.rest);
+    this.rest = setTimeout(() => this.settle(), PAUSE);
+    this.draw();
+  }
+
+  // Where the bar does not say any more how far the reader has come, it is put right.
+  settle() {
+    this.moving = false;
+    if (this.count() > ALL) this.scrollTo(this.way);
+  }
+
+  scrollTo(way) {
+    this.way = way;
+    this.draw();
+    this.box.scrollTop = way * this.room();
+    this.top = this.box.scrollTop;
+    this.draw();
+  }
+
+  // How far to go until a row is this many pixels below the edge of the box.
+  wayTo(row, below) {
+    const count = this.count();
+    if (this.wraps) return (row + 0.5) / count;
+    const view = this.box.clientHeight;
+    const way = (row * this.height - below) / (count * this.height - view);
+    return Math.min(1, Math.max(0, way));
+  }
+
+  topRow() {
+    if (this.count() <= ALL) return Math.floor(this.box.scrollTop / this.height);
+    return Math.max(0, this.way * this.count() - (this.way * this.box.clientHeight) / this.height);
+  }
+
+  // --- lines that are marked ----------------------------------------------------------------------
+
+  isMarked(number) {
+    return this.mark !== null && this.mark[0] <= number && number <= this.mark[1];
+  }
+
+  // Mark lines, and have the address of the page lead there.
+  link(first, last = first) {
+    const [from, to] = first < last ? [first, last] : [last, first];
+    this.mark = [from, to];
+    const hash = `#${this.name}-L${from}${to > from ? `-L${to}` : ""}`;
+    history.replaceState(null, "", hash);
+    this.told.marked(this);
+  }
+
+  // Mark lines, and go there.
+  async show(first, last = first) {
+    this.details.open = true;
+    await this.load();
+    this.told.letGo(this);
+    const line = Math.min(first, this.total);
+    this.mark = [first, last];
+    this.told.marked(this);
+    this.folds = this.folds.filter((fold) => line <= fold.line || fold.to < line);
+    const row = this.row(line, this.layOut());
+    if (this.count() > ALL) this.scrollTo(this.wayTo(row, this.box.clientHeight / 3));
+    else {
       this.draw();
+      const top = this.rows.children[row]?.offsetTop ?? 0;
+      this.box.scrollTop = this.top = top - this.box.clientHeight / 3;
     }
+    this.redraw();
+    this.box.scrollIntoView({ block: "nearest" });
+  }
+
+  clicked(event) {
+    const row = event.target.closest("[id]");
+    const number = this.ready && Number(row?.id.match(/-L(\d+)$/)?.[1]);
+    if (!number) return;
+    if (event.target.closest("button")) this.fold(number);
+    else if (event.target.parentNode === row && event.target.tagName === "A") {
+      event.preventDefault();
+      this.link(event.shiftKey && this.mark ? this.mark[0] : number, number);
+    }
+  }
+
+  // --- folds --------------------------------------------------------------------------------------
+
+  // Which lines show commands. A log that grows has others later.
+  async commands() {
+    if (this.known?.size !== this.size || !this.complete) {
+      const answer = await fetch(`${this.url}commands`);
+      this.known = answer.ok ? { ...(await answer.json()), size: this.size } : { commands: [] };
+    }
+    const { commands, more } = this.known;
+    return commands.flatMap((line, at) => {
+      const to = commands[at + 1] ? commands[at + 1] - 1 : Infinity;
+      return to === line || (to === Infinity && more) ? [] : [{ line, to }];
+    });
+  }
+
+  async fold(number) {
+    const top = this.number(this.topRow());
+    if (this.folds.some((fold) => fold.line === number)) {
+      this.folds = this.folds.filter((fold) => fold.line !== number);
+    } else {
+      const found = (await this.commands()).find((fold) => fold.line === number);
+      if (found) this.folds = [...this.folds, found].sort((a, b) => a.line - b.line);
+    }
+    this.refold(top);
+  }
+
+  async foldAll(folds) {
+    if (!this.ready) return;
+    const top = this.number(this.topRow());
+    this.folds = folds ? await this.commands() : [];
+    this.refold(top);
+  }
+
+  // The command around the line on top.
+  async foldHere() {
+    const top = this.number(this.topRow());
+    const here = (await this.commands()).findLast((fold) => fold.line <= top);
+    if (here) await this.fold(here.line);
+  }
+
+  refold(top) {
+    const row = this.row(top, this.layOut());
+    this.way = this.following ? 1 : this.wayTo(row, 0);
+    this.redraw();
+    if (this.count() > ALL) this.scrollTo(this.way);
   }
 }

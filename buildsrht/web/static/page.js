@@ -7,20 +7,24 @@ import { keys } from "./keys.js";
 
 const COPIED_MILLISECONDS = 1500;
 
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  // Over plain HTTP only this very machine may write there.
-  button.hidden = !navigator.clipboard;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
-    const words = button.textContent;
-    button.textContent = "Copied";
-    setTimeout(() => (button.textContent = words), COPIED_MILLISECONDS);
-  });
+// Also for a part of a page that comes later.
+export function enliven(part) {
+  for (const button of part.querySelectorAll("button[data-copy]")) {
+    // Over plain HTTP only this very machine may write there.
+    button.hidden = !navigator.clipboard;
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      const words = button.textContent;
+      button.textContent = "Copied";
+      setTimeout(() => (button.textContent = words), COPIED_MILLISECONDS);
+    });
+  }
+  for (const time of part.querySelectorAll("time[datetime]")) {
+    time.title = new Date(time.dateTime).toLocaleString();
+  }
 }
 
-for (const time of document.querySelectorAll("time[datetime]")) {
-  time.title = new Date(time.dateTime).toLocaleString();
-}
+enliven(document);
 
 const menu = document.querySelector("details.menu");
 document.addEventListener("click", (event) => {
