@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
-from sqlalchemy import func, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
-from buildsrht.models import Job, JobStatus, TaskStatus
-from buildsrht.services import jobs, runs
+from buildsrht.models import Job, JobStatus, TaskStatus, User
+from buildsrht.services import administration, jobs, runs
 from buildsrht.services.groups import create_group
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -210,3 +210,17 @@ def test_a_crowd_leaves_one_claim_and_one_truth(make_job, verbs, backend, fetch)
     claims = said[::2].count("done")
     assert claims <= 1
     assert fetch(1).status == (JobStatus.RUNNING if claims else JobStatus.CANCELLED)
+
+
+def test_two_administrators_do_not_dismiss_each_other(race, backend, admin, make_user):
+    other = make_user("other", admin=True)
+
+    said = race(
+        lambda backend: administration.dismiss(backend, admin, "other"),
+        lambda backend: administration.dismiss(backend, other, "admin"),
+    )
+
+    assert said == (None, "refused")
+    with backend.transaction() as session:
+        left = session.scalars(select(User.name).where(User.admin)).all()
+    assert left == ["admin"]
