@@ -18,6 +18,8 @@ COLUMNS = 4000
 # After as many changes of style the rest of a line has none, and more codes at once are none.
 RUNS = 200
 CODES = 16
+# So many cells are made blank at most, however often that is asked for.
+BLANKS = 100 * COLUMNS
 
 _TOKEN = re.compile(
     r"\x1b\[(?P<parameters>[0-9;:]*)(?P<final>[@-~])"
@@ -69,12 +71,12 @@ _FLAGS = {1: "bold", 2: "faint", 3: "italic", 4: "underline", 7: "inverse"}
 _OFF = {22: ("bold", "faint"), 23: ("italic",), 24: ("underline",), 27: ("inverse",)}
 
 
-def to_html(line: bytes) -> str:
-    """One line, without its end."""
+def to_html(line: bytes, more: int = 0) -> str:
+    """One line, without its end; `more` bytes of it are known to be left out."""
     text = _TURNS.sub("\ufffd", line.decode(errors="replace"))
     if not _SPECIAL.search(text):
-        return _linked(text[:COLUMNS]) + _left_out(len(text) - COLUMNS)
-    screen = _Screen()
+        return _linked(text[:COLUMNS]) + _left_out(max(0, len(text) - COLUMNS) + more)
+    screen = _Screen(more)
     end = 0
     for token in _TOKEN.finditer(text):
         screen.write(text[end : token.start()])
@@ -92,7 +94,9 @@ def to_text(line: bytes) -> str:
 class _Screen:
     """One row of cells, each a character and its style."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: int) -> None:
+        self._more = more
+        self._blanks = 0
         self._cells: list[tuple[str, Style]] = []
         self._column = 0
         self._style = PLAIN
@@ -119,8 +123,9 @@ class _Screen:
     def _erase(self, which: str) -> None:
         if which in ("", "0"):
             del self._cells[self._column :]
-        elif which in ("1", "2"):
+        elif which in ("1", "2") and self._blanks < BLANKS:
             upto = min(self._column, len(self._cells))
+            self._blanks += upto
             self._cells[:upto] = [(" ", PLAIN)] * upto
             if which == "2":
                 del self._cells[self._column :]
@@ -135,7 +140,7 @@ class _Screen:
                 run, style = [], its
             run.append(character)
         pieces.append(_styled("".join(run), style))
-        return "".join(pieces) + _left_out(self._left_out)
+        return "".join(pieces) + _left_out(self._left_out + self._more)
 
 
 def _styled(text: str, style: Style) -> str:

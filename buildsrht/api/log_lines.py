@@ -59,8 +59,7 @@ def _show(job_id: int, task: str | None) -> Response:
             for line in window.lines
         ],
     )
-    response.headers["Cache-Control"] = FOREVER if log.sealed else "no-store"
-    return response
+    return _for_caches(response, log)
 
 
 @routes.get("/commands")
@@ -77,7 +76,16 @@ def _show_commands(job_id: int, task: str | None) -> Response:
     log = _view(job_id, task)
     found = log_lines.find_commands(log, COMMANDS + 1)
     response = jsonify(commands=found[:COMMANDS], more=len(found) > COMMANDS)
-    response.headers["Cache-Control"] = FOREVER if log.sealed else "no-store"
+    return _for_caches(response, log)
+
+
+def _for_caches(response: Response, log: LogView) -> Response:
+    if not log.sealed:
+        response.headers["Cache-Control"] = "no-store"
+        return response
+    response.headers["Cache-Control"] = FOREVER
+    response.add_etag()
+    response.make_conditional(request)
     return response
 
 

@@ -7,6 +7,7 @@ only a terminal obeys. Whatever the size of the log, no more than a piece of it 
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from buildsrht.logs import CHUNK, LogView
@@ -15,6 +16,10 @@ from buildsrht.terminal import to_html
 
 # Of a longer line this much is looked at, from its last carriage return on or from its beginning.
 LINE_BYTES = 64 * 1024
+# What the lines of one window take, as they were written and as HTML, before each of the others
+# is shown by its beginning only.
+WINDOW_BYTES = 2 * 1024 * 1024
+BEGINNING = 200
 COMMAND = b"+ "
 
 _COMMANDS = re.compile(rb"\n" + re.escape(COMMAND))
@@ -24,8 +29,10 @@ _ERRORS = (
     *(b"error:", b"error[", b"fatal:", b"traceback (most recent call last)", b"panic: "),
     *(b"undefined reference to", b"segmentation fault", b"assertion failed", b"*** ["),
     *(b": command not found", b"no such file or directory", b"permission denied"),
-    *(b"failed:", b"\nfailed ", b"\ne: ", b"\nnot ok "),
+    b"failed:",
 )
+# And what they begin a line with.
+_ERRONEOUS = (b"failed ", b"e: ", b"not ok ")
 
 
 class Line(NamedTuple):
@@ -50,11 +57,16 @@ class Hit(NamedTuple):
 
 
 class _Raw(NamedTuple):
-    """A line's number, the offset of its first byte, and what is looked at of it."""
+    """A line's number, the offset of its first byte, what is looked at of it, and how many bytes
+    of it come after that."""
 
     number: int
     offset: int
     data: bytes
+    more: int
+
+    def html(self, most: int) -> str:
+        return to_html(self.data[:most], self.more + max(0, len(self.data) - most))
 
 
 # --- lines ------------------------------------------------------------------------------------
@@ -67,12 +79,15 @@ def read_lines(view: LogView, first: int, count: int) -> Window:
     if first < 0:
         first = max(1, total + 1 + first)
     lines: list[Line] = []
+    room = WINDOW_BYTES
     if first <= total:
         for raw in _lines_from(view, marks, first):
             if len(lines) == count:
                 break
+            html = raw.html(max(room, BEGINNING))
+            room -= len(raw.data) + len(html)
             time = marks.time_at(raw.offset)
-            lines.append(Line(to_html(raw.data), time, raw.data.startswith(COMMAND)))
+            lines.append(Line(html, time, raw.data.startswith(COMMAND)))
     return Window(first, total, lines)
 
 
@@ -95,26 +110,32 @@ def _lines_from(view: LogView, marks: Marks, first: int) -> Iterator[_Raw]:
     offset, ends = marks.before_line(first)
     if offset >= view.size:
         offset, ends = 0, 0
-    number = ends + 1
-    for begin, data in _split(view.read(offset, view.size), offset):
+    chunks = view.read(offset, view.size)
+    for chunk in chunks:
+        later = ends + chunk.count(b"\n")
+        if later >= first - 1:
+            chunks = chain([chunk], chunks)
+            break
+        # Where there are no marks, that is much faster than line by line.
+        offset, ends = offset + len(chunk), later
+    for raw in _split(chunks, offset, ends + 1):
         # What a mark leads to may begin in the middle of a line, but never of this one.
-        if number >= first:
-            yield _Raw(number, begin, data)
-        number += 1
+        if raw.number >= first:
+            yield raw
 
 
-def _split(chunks: Iterator[bytes], offset: int) -> Iterator[tuple[int, bytes]]:
-    """Each line's offset and what is looked at of it."""
+def _split(chunks: Iterator[bytes], offset: int, number: int) -> Iterator[_Raw]:
     line = _LongLine(offset)
     for chunk in chunks:
         *ended, rest = chunk.split(b"\n")
         for piece in ended:
             line.add(piece)
-            yield line.offset, line.data
+            yield _Raw(number, line.offset, line.data, line.more)
             line = _LongLine(line.offset + line.size + 1)
+            number += 1
         line.add(rest)
     if line.size:
-        yield line.offset, line.data
+        yield _Raw(number, line.offset, line.data, line.more)
 
 
 class _LongLine:
@@ -124,15 +145,20 @@ class _LongLine:
         self.offset = offset
         self.size = 0
         self.data = b""
+        self.more = 0
 
     def add(self, piece: bytes) -> None:
         self.size += len(piece)
         self.data += piece
         if len(self.data) > LINE_BYTES:
-            # A progress bar begins its line anew, and what it said last is what counts.
-            returned = self.data.rfind(b"\r", -LINE_BYTES)
-            keeps = slice(returned + 1, None) if returned >= 0 else slice(LINE_BYTES)
-            self.data = self.data[keeps]
+            # A progress bar begins its line anew, and what it said last is what counts; not what
+            # comes after a carriage return that ends it.
+            returned = self.data.rfind(b"\r", -LINE_BYTES, -1)
+            if returned >= 0:
+                self.data, self.more = self.data[returned + 1 :], 0
+            else:
+                self.more += len(self.data) - LINE_BYTES
+                self.data = self.data[:LINE_BYTES]
 
 
 # --- commands ---------------------------------------------------------------------------------
@@ -163,52 +189,47 @@ def find(view: LogView, text: str, limit: int) -> list[Hit]:
     """The first lines that contain `text`, at most `limit` of them. A text without upper case is
     found in any case, of ASCII letters."""
     wanted = text.encode(errors="replace")
-    if text == text.lower():
-        return _search(view, lambda block: _places(block.lower(), wanted), limit)
-    return _search(view, lambda block: _places(block, wanted), limit)
+    return _search(view, text == text.lower(), lambda block, at: block.find(wanted, at), limit)
 
 
 def find_error(view: LogView) -> Hit | None:
     """The first line that looks like an error."""
-
-    hits = _search(view, _place_of_error, 1)
+    hits = _search(view, True, _place_of_error, 1)
     return hits[0] if hits else None
 
 
-def _place_of_error(block: bytes) -> Iterator[int]:
-    # With a line end before its first line too.
-    lowered = b"\n" + block.lower()
-    found = [(lowered.find(error), error) for error in _ERRORS]
-    # What begins with a line end is about the line after that.
-    places = [place - 1 + error.startswith(b"\n") for place, error in found if place >= 0]
-    yield from sorted(places)[:1]
+def _place_of_error(block: bytes, at: int) -> int:
+    """From the beginning of a line on."""
+    places = [block.find(error, at) for error in _ERRORS]
+    for beginning in _ERRONEOUS:
+        if block.startswith(beginning, at):
+            return at
+        places.append(block.find(b"\n" + beginning, at) + 1 or -1)
+    return min((place for place in places if place >= 0), default=-1)
 
 
-def _places(block: bytes, wanted: bytes) -> Iterator[int]:
-    place = block.find(wanted)
-    while place >= 0:
-        yield place
-        place = block.find(wanted, place + len(wanted))
-
-
-def _search(view: LogView, places: Callable[[bytes], Iterator[int]], limit: int) -> list[Hit]:
+def _search(
+    view: LogView, in_any_case: bool, place_of: Callable[[bytes, int], int], limit: int
+) -> list[Hit]:
+    """`place_of` says where in a block, from an offset on, something is that is sought, or -1."""
     hits: list[Hit] = []
     ends = 0
     for block in _blocks(view):
         # Only that lines keep their numbers matters here.
-        plain = _CODES.sub(b"", block) if b"\x1b" in block else block
-        done = 0
-        for place in places(plain):
-            number = ends + 1 + plain.count(b"\n", 0, place)
-            begin = plain.rfind(b"\n", 0, place) + 1
-            if begin < done:
-                continue
+        plain = b"".join(_CODES.split(block)) if b"\x1b" in block else block
+        looked_at = plain.lower() if in_any_case else plain
+        number, begin = ends + 1, 0
+        while (place := place_of(looked_at, begin)) >= 0:
+            number += plain.count(b"\n", begin, place)
+            begin = max(begin, plain.rfind(b"\n", begin, place) + 1)
             end = plain.find(b"\n", place)
             end = len(plain) if end < 0 else end
-            hits.append(Hit(number, to_html(plain[begin : min(end, begin + LINE_BYTES)])))
+            # Of a line that is in several blocks one is enough.
+            if not hits or hits[-1].number != number:
+                hits.append(Hit(number, to_html(plain[begin : min(end, begin + LINE_BYTES)])))
             if len(hits) == limit:
                 return hits
-            done = end
+            number, begin = number + 1, end + 1
         ends += block.count(b"\n")
     return hits
 

@@ -1,6 +1,7 @@
 """Lines as a terminal would show them, as HTML that can do no harm."""
 
 import re
+import time
 from html import unescape
 from html.parser import HTMLParser
 
@@ -69,6 +70,29 @@ def test_a_line_that_changes_its_style_again_and_again_ends_without():
 
     assert html.count("<span") <= RUNS + 1
     assert len(to_text(b"\x1b[31mr\x1b[32mg" * 100)) == 200
+
+
+AGAIN_AND_AGAIN = {
+    "colours": b"\x1b[31mr\x1b[32mg",
+    "carriage returns": b"abc\r",
+    "strings without an end": b"\x1b]8;;",
+    "codes without an end": b"\x1b[1;",
+    "erased beginnings": b"x\x1b[1K",
+    "erased lines": b"x\x1b[2K",
+    "addresses": b"http://",
+    "ends of addresses": b"http://a)",
+}
+
+
+@pytest.mark.parametrize("piece", AGAIN_AND_AGAIN.values(), ids=AGAIN_AND_AGAIN)
+def test_a_line_takes_time_in_proportion(piece):
+    line = piece * (512 * 1024 // len(piece))
+
+    begun = time.process_time()
+    to_html(line)
+
+    # Were it in proportion to the square, it would be minutes.
+    assert time.process_time() - begun < 10
 
 
 class Harmless(HTMLParser):

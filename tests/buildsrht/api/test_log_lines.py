@@ -34,6 +34,10 @@ def test_lines_of_a_finished_log_may_be_kept(client, job, write_log):
     assert (answer.json["first"], answer.json["lines"][0]["html"]) == (2, "two")
     assert (answer.json["total"], answer.json["complete"]) == (3, True)
     assert "immutable" in answer.headers["Cache-Control"]
+    known = {"If-None-Match": answer.headers["ETag"]}
+    again = client.get(f"/query/log/{job.id}/lines?from=-2&count=1", headers=known)
+    other = client.get(f"/query/log/{job.id}/lines?from=-1&count=1", headers=known)
+    assert (again.status_code, again.data, other.status_code) == (304, b"", 200)
 
 
 def test_a_log_that_nobody_has_written_has_no_lines(client, job):

@@ -1,5 +1,7 @@
 """A log as lines."""
 
+import time
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,12 +11,14 @@ from buildsrht.marks import Marker, Marks
 from buildsrht.services import log_lines
 from buildsrht.services.log_lines import (
     LINE_BYTES,
+    WINDOW_BYTES,
     count_lines,
     find,
     find_commands,
     find_error,
     read_lines,
 )
+from buildsrht.terminal import COLUMNS
 
 
 def log_of(*writes, marked=True, chunk=CHUNK, lines=None):
@@ -85,8 +89,36 @@ def test_of_a_line_that_is_very_long_a_piece_is_looked_at():
     window = read_lines(log, 1, 9)
 
     assert shown(window)[0] == "done   "
-    assert len(shown(window)[1]) < LINE_BYTES
+    assert shown(window)[1].endswith(f" … {3 * LINE_BYTES - COLUMNS:,} more</span>")
     assert shown(window)[2] == "next"
+
+
+@pytest.mark.parametrize("chunk", [1, 1000, CHUNK])
+def test_a_carriage_return_that_ends_a_long_line_takes_nothing_away(chunk):
+    log = log_of(b"".join(b"%7d\r" % number for number in range(20_000)) + b"\n", chunk=chunk)
+
+    assert shown(read_lines(log, 1, 9)) == ["  19999"]
+
+
+def test_many_long_lines_at_once_are_shown_by_their_beginnings():
+    log = log_of(*[b"http://a " * 500 + b"\n"] * 2000)
+
+    window = read_lines(log, 1, 2000)
+
+    assert len(window.lines) == 2000
+    assert sum(map(len, shown(window))) < 3 * WINDOW_BYTES
+    assert shown(window)[0].count("<a ") > 400
+    assert "4,300 more" in shown(window)[-1]
+
+
+def test_the_end_of_a_long_log_without_marks_is_not_split_into_lines_from_its_beginning():
+    log = log_of(b"line\n" * 1_000_000, marked=False)
+
+    begun = time.process_time()
+    window = read_lines(log, -2, 2)
+
+    assert (window.first, shown(window)) == (999_999, ["line", "line"])
+    assert time.process_time() - begun < 0.5
 
 
 def test_a_line_far_back_in_a_long_log_is_found_by_reading_little():
@@ -139,6 +171,15 @@ def test_what_is_found_is_shown_without_harm():
     assert find(log_of(b"a <b>two</b>\n"), "two", 9)[0].html == "a &lt;b&gt;two&lt;/b&gt;"
 
 
+def test_a_line_is_found_once_however_often_a_text_is_in_it_and_in_how_many_blocks():
+    log = log_of(b"a" * (4 * CHUNK) + b"\na\n")
+
+    begun = time.process_time()
+
+    assert [hit.number for hit in find(log, "a", 9)] == [1, 2]
+    assert time.process_time() - begun < 5
+
+
 def test_lines_keep_their_numbers_behind_one_that_is_longer_than_a_block():
     log = log_of(b"x" * (3 * CHUNK) + b"two\nand\ntwo\n")
 
@@ -167,4 +208,4 @@ def test_the_first_error_is_found(log, number):
 
 
 def test_the_patterns_are_looked_for_in_lower_case():
-    assert all(error == error.lower() for error in log_lines._ERRORS)
+    assert all(error == error.lower() for error in log_lines._ERRORS + log_lines._ERRONEOUS)
