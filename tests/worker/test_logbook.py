@@ -7,7 +7,7 @@ import pytest
 
 from buildsrht.logs import LogName, spool_chunks
 from tests.worker.outcome import read_log
-from worker.logbook import Logbook, OutputLimitReached
+from worker.logbook import Logbook, OutputLimitReached, seal_spool, spooled_logs
 
 SECRET = b"correct-horse-battery"
 TOO_SHORT = "A secret, or a part of one, is too short to be masked in logs.\n"
@@ -132,3 +132,37 @@ def test_what_is_held_back_has_room_when_it_comes_out(open_logbook, logs_of):
         logbook.mask([SECRET])
         logbook.write(b"x" * 20 + SECRET[:10])
     assert logs_of()[0] == b"x" * 20 + SECRET[:10]
+
+
+def test_marks_are_where_bytes_are_when_these_were_masked(open_logbook, backend, job):
+    with closing(open_logbook()) as logbook:
+        logbook.mask([SECRET])
+        logbook.write(b"one " + SECRET + b"\n")
+        logbook.say("two")
+
+    with backend.transaction() as session:
+        view = backend.logs.view(session, LogName(job.id, None))
+
+    assert (view.size, view.lines) == (len(b"one ***\ntwo\n"), 2)
+    assert view.marks().last() in [(0, 0), (len(b"one ***\n"), 1)]
+    assert view.marks().time_at(0) is not None
+
+
+def test_a_log_that_its_run_did_not_live_to_seal_has_its_marks(
+    open_logbook, backend, job, tmp_path
+):
+    logbook = open_logbook()
+    logbook.write(b"one\n")
+    logbook.start_task(job.tasks[0].id)
+    logbook.write(b"two\n")
+
+    logs = spooled_logs(job.id, tmp_path)
+    for name, spool in logs:
+        seal_spool(backend, name, spool, b"lost\n")
+
+    assert [name.task_id for name, _ in logs] == [None, job.tasks[0].id]
+    with backend.transaction() as session:
+        views = [backend.logs.view(session, name) for name, _ in logs]
+    assert [view.lines for view in views] == [2, 2]
+    assert all(view.marks().time_at(0) for view in views)
+    assert list((tmp_path / "spool").iterdir()) == []
