@@ -10,6 +10,7 @@ than what is shown. The codes are those of ECMA-48 (SGR, EL) as xterm has them.
 """
 
 import re
+from functools import cache
 from html import escape
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ _BASIC = (
     *((92, 92, 255), (255, 0, 255), (0, 255, 255), (255, 255, 255)),
 )
 _CUBE = (0, 95, 135, 175, 215, 255)
+# What differs by less may have the same nearest colour.
+SHADE = 16
 
 
 class Style(NamedTuple):
@@ -226,7 +229,16 @@ def _of_256(number: int) -> int | None:
 
 
 def _nearest(colour: tuple[int, int, int]) -> int:
+    # So many shades of each are told apart that all of them can be remembered.
+    red, green, blue = (min(part, 255) // SHADE for part in colour)
+    return _nearest_shade(red, green, blue)
+
+
+@cache
+def _nearest_shade(*shades: int) -> int:
     def distance(number: int) -> int:
-        return sum((a - b) ** 2 for a, b in zip(_BASIC[number], colour, strict=True))
+        return sum(
+            (a - b * SHADE - SHADE // 2) ** 2 for a, b in zip(_BASIC[number], shades, strict=True)
+        )
 
     return min(range(len(_BASIC)), key=distance)

@@ -16,8 +16,8 @@ from buildsrht.terminal import to_html
 
 # Of a longer line this much is looked at, from its last carriage return on or from its beginning.
 LINE_BYTES = 64 * 1024
-# What the lines of one window take, as they were written and as HTML, before each of the others
-# is shown by its beginning only.
+# What the lines of one window or search take, as they were written and as HTML, before each of
+# the others is shown by its beginning only.
 WINDOW_BYTES = 2 * 1024 * 1024
 BEGINNING = 200
 COMMAND = b"+ "
@@ -214,6 +214,7 @@ def _search(
     """`place_of` says where in a block, from an offset on, something is that is sought, or -1."""
     hits: list[Hit] = []
     ends = 0
+    room = WINDOW_BYTES
     for block in _blocks(view):
         # Only that lines keep their numbers matters here.
         plain = b"".join(_CODES.split(block)) if b"\x1b" in block else block
@@ -226,7 +227,11 @@ def _search(
             end = len(plain) if end < 0 else end
             # Of a line that is in several blocks one is enough.
             if not hits or hits[-1].number != number:
-                hits.append(Hit(number, to_html(plain[begin : min(end, begin + LINE_BYTES)])))
+                line = plain[begin:end]
+                most = min(LINE_BYTES, max(room, BEGINNING))
+                html = to_html(line[:most], max(0, len(line) - most))
+                room -= min(len(line), most) + len(html)
+                hits.append(Hit(number, html))
             if len(hits) == limit:
                 return hits
             number, begin = number + 1, end + 1

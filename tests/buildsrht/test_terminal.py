@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildsrht.terminal import COLUMNS, RUNS, to_html, to_text
+from buildsrht.terminal import _BASIC, COLUMNS, RUNS, to_html, to_text
 
 SHOWN = {
     "plain": (b"all is well", "all is well"),
@@ -58,6 +58,17 @@ SHOWN = {
 @pytest.mark.parametrize(("line", "html"), SHOWN.values(), ids=SHOWN)
 def test_what_is_shown(line, html):
     assert to_html(line) == html
+
+
+@pytest.mark.parametrize("number", range(16))
+def test_each_of_the_16_is_the_nearest_to_itself(number):
+    colour = ";".join(map(str, _BASIC[number]))
+
+    assert to_html(f"\x1b[38;2;{colour}ma".encode()) == f'<span class="f{number}">a</span>'
+
+
+def test_what_no_colour_can_be_is_the_brightest():
+    assert to_html(b"\x1b[48;2;999;999;999ma") == '<span class="b15">a</span>'
 
 
 def test_a_line_that_is_very_long_is_cut():

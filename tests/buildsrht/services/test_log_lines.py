@@ -187,6 +187,17 @@ def test_lines_keep_their_numbers_behind_one_that_is_longer_than_a_block():
     assert [hit.number for hit in find(log, "two", 9)] == [1, 3]
 
 
+@pytest.mark.parametrize("written", [b"x\b", b"\rx"], ids=["back", "return"])
+def test_many_long_lines_that_are_found_are_shown_by_their_beginnings(written):
+    log = log_of((written * (60_000 // len(written)) + b"needle\n") * 100)
+
+    hits = find(log, "needle", 200)
+
+    assert [hit.number for hit in hits] == list(range(1, 101))
+    assert hits[0].html.endswith("needle")
+    assert "59,806 more" in hits[-1].html
+
+
 ERRORS = {
     "a compiler": (b"cc a.c\na.c:1: error: no\n", 2),
     "git": (b"fatal: not a repository", 1),
