@@ -15,6 +15,10 @@ from buildsrht.web.shown import harmless
 
 routes = Blueprint("deliveries", __name__)
 
+LAYOUT = json.JSONEncoder(ensure_ascii=False, indent=2)
+# A body that would be longer than this when it is laid out stays as it is.
+LAID_OUT_CHARACTERS = 1024 * 1024
+
 
 @routes.get("/deliveries")
 def list_() -> ResponseReturnValue:
@@ -72,7 +76,15 @@ def _message(headers: dict[str, Any] | None, body: str | None) -> tuple[str, str
 def _laid_out(body: str) -> str:
     try:
         document = json.loads(body)
+        pieces = []
+        room = LAID_OUT_CHARACTERS
+        for piece in LAYOUT.iterencode(document):
+            pieces.append(piece)
+            room -= len(piece)
+            # Of what is wide and deep that would be a page of spaces.
+            if room < 0:
+                return body
     # What is nested deeper than Python goes stays as it is.
     except (ValueError, RecursionError):
         return body
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    return "".join(pieces)

@@ -206,6 +206,13 @@ def test_an_answer_may_be_anything(browser, told, settle, body):
     assert browser.open("/deliveries/1").status_code == 200
 
 
+def test_an_answer_that_is_wide_and_deep_makes_no_page_of_spaces(browser, told, settle):
+    body = "[" * 400 + ",".join(["0"] * 30_000) + "]" * 400
+    settle(1, response_body=body)
+
+    assert len(browser.open("/deliveries/1").text) < 2 * len(body)
+
+
 def test_only_what_does_nothing_is_shown():
     assert harmless("a b\tc\r\nd\u00a0é\U0001f600") == "a b\tc\nd\u00a0é\U0001f600"
     for char in "\0\r\x1b\x7f\x85\u200b\u200f\u202e\u2028\u2066\ufeff":
