@@ -18,11 +18,11 @@ from buildsrht.services.log_lines import Window
 
 # Of one log by itself, of the end of one that failed, and on a page that is asked for by a link.
 LINES, LAST_LINES, LINES_OF_A_PAGE = 200, 30, 500
-# What HTML all of them together may have, and the end of one that failed.
-ROOM, ROOM_FOR_THE_END = 6_000, 3_000
+# What HTML all of them together may have, and the end of one that failed: a page is to load fast.
+ROOM, ROOM_FOR_THE_END = 3_000, 2_000
 LONG = 60
-# What a row has besides its line.
-ROW = 90
+# What a row has besides its line, and what one has that is no place to link to.
+ROW, PLAIN_ROW = 90, 45
 NOTHING = Window(1, 0, [])
 
 
@@ -137,7 +137,7 @@ def _end_of_failed(job: Job, logs: Sequence[JobLog]) -> JobLog | None:
         return None
     failed = next(_failed(logs), logs[0])
     lines = failed.window.lines[-LAST_LINES:]
-    while len(lines) > 1 and sum(ROW + len(line.html) for line in lines) > ROOM_FOR_THE_END:
+    while len(lines) > 1 and sum(PLAIN_ROW + len(line.html) for line in lines) > ROOM_FOR_THE_END:
         lines = lines[1:]
     if not lines or failed.next <= failed.window.total:
         return None

@@ -30,7 +30,7 @@ routes = Blueprint("jobs", __name__)
 
 PAGE = "/~<owner>/job/<int:job_id>"
 # Of a longer manifest a page shows the beginning.
-MANIFEST_CHARACTERS = 8000
+MANIFEST_CHARACTERS = 4000
 # How wide the picture of the phases is, in units of its own, and the least that can be seen.
 WIDTH, LEAST_WIDTH = 1000, 6
 

@@ -73,16 +73,22 @@ export class Log {
     }
   }
 
-  // Fetch what is missing of what is shown, with the line before: it tells how long that one took.
-  async want(numbers) {
-    const firsts = new Set(numbers.map((number) => number - ((number - 1) % BLOCK)));
-    for (const first of firsts) {
-      if (this.pending.has(first)) continue;
-      this.pending.add(first);
-      this.get(Math.max(1, first - 1), BLOCK + 1)
-        .then((found) => (this.take(found), this.draw()))
-        .catch(() => {})
-        .finally(() => this.pending.delete(first));
+  // Fetch what is missing of what is shown, in blocks, or between folds only that; with the line
+  // before, which tells how long the first one took.
+  want(numbers) {
+    const blocks = Map.groupBy(numbers, (number) => number - ((number - 1) % BLOCK));
+    for (const [block, missing] of blocks) {
+      if (this.pending.has(block)) continue;
+      this.pending.add(block);
+      const [first, end] = this.folds.length ? [missing[0], missing.at(-1) + 1] : [block, block + BLOCK];
+      const from = Math.max(1, first - 1);
+      const done = () => this.pending.delete(block);
+      this.get(from, end - from).then((found) => {
+        done();
+        this.take(found);
+        // What the server has not is not asked for again and again.
+        if (this.lines.has(missing[0])) this.draw();
+      }, done);
     }
   }
 
@@ -115,14 +121,17 @@ export class Log {
 
   // --- rows and lines -----------------------------------------------------------------------------
 
-  // Of each fold: the line that stays, the last one that is hidden, and how many are before it.
+  // Of each fold: the line that stays, the last one that is hidden, how many these are, and how many
+  // are hidden before it.
   layOut() {
     let before = 0;
     for (const fold of this.folds) {
+      fold.count = Math.min(fold.to, this.total) - fold.line;
       fold.before = before;
-      before += Math.min(fold.to, this.total) - fold.line;
+      before += fold.count;
     }
     this.hidden = before;
+    this.foldOf = new Map(this.folds.map((fold) => [fold.line, fold]));
   }
 
   count() {
@@ -134,7 +143,7 @@ export class Log {
     let number = Math.floor(row) + 1;
     for (const fold of this.folds) {
       if (number <= fold.line) break;
-      number += Math.min(fold.to, this.total) - fold.line;
+      number += fold.count;
     }
     return number;
   }
@@ -179,10 +188,16 @@ export class Log {
 
   fill(from, to) {
     const wanted = [];
-    for (let row = from; row < to; row++) wanted.push(this.number(row));
+    let number = this.number(from);
+    for (let row = from; row < to; row++) {
+      wanted.push(number);
+      number += 1 + (this.foldOf.get(number)?.count ?? 0);
+    }
     const stays = new Set(wanted);
     for (const [number, node] of this.shown) {
-      if (stays.has(number) && node.line === this.lines.get(number)) continue;
+      const isSame =
+        node.line === this.lines.get(number) && node.folded === this.foldOf.get(number)?.count;
+      if (isSame && stays.has(number)) continue;
       node.remove();
       this.shown.delete(number);
     }
@@ -211,23 +226,23 @@ export class Log {
     link.href = `#${row.id}`;
     link.tabIndex = -1;
     link.textContent = number;
-    if (this.times) {
-      row.appendChild(document.createElement("time")).textContent = this.time(number, line);
-    }
-    const fold = this.folds.find((each) => each.line === number);
+    row.folded = this.foldOf.get(number)?.count;
     const text = document.createElement("span");
     if (line?.command) {
       const sign = row.appendChild(document.createElement("button"));
       sign.tabIndex = -1;
-      sign.ariaExpanded = String(!fold);
+      sign.ariaExpanded = String(!row.folded);
       sign.ariaLabel = `The output of line ${number}`;
       text.className = "command";
     }
+    if (this.times) {
+      row.appendChild(document.createElement("time")).textContent = this.time(number, line);
+    }
     text.innerHTML = line?.html ?? "";
     row.append(text);
-    if (fold) {
-      const count = Math.min(fold.to, this.total) - number;
-      row.append(Object.assign(document.createElement("i"), { textContent: `${count} lines` }));
+    if (row.folded) {
+      const said = row.folded === 1 ? "1 line" : `${row.folded} lines`;
+      row.append(Object.assign(document.createElement("i"), { textContent: said }));
     }
     return row;
   }
