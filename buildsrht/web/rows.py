@@ -13,6 +13,7 @@ from markdown_it.token import Token
 
 from buildsrht.models import Job, JobStatus
 from buildsrht.services.overview import Ended, Trend
+from buildsrht.web.shown import harmless
 
 NOTE_CHARACTERS = 160
 # A first line begins with less, or is no line.
@@ -38,7 +39,7 @@ def install(pages: Blueprint) -> None:
 
 def first_line(note: str | None) -> str:
     """The first line of a note, which is Markdown, as plain text."""
-    for token in MARKDOWN.parse((note or "")[:NOTE_LOOK]):
+    for token in MARKDOWN.parse(harmless((note or "")[:NOTE_LOOK])):
         if token.type in ("inline", "fence", "code_block"):
             line = _line(token.children) if token.children else token.content.strip().split("\n")[0]
             return line if len(line) <= NOTE_CHARACTERS else f"{line[:NOTE_CHARACTERS]}…"

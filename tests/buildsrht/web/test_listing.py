@@ -201,6 +201,7 @@ NOTES = {
     "    indented\n    code": "indented",
     "- one\n- two": "one",
     "x" * 200: "x" * 160 + "…",
+    "turned \u202e around": "turned \N{REPLACEMENT CHARACTER} around",
 }
 
 
