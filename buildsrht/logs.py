@@ -32,6 +32,20 @@ CHUNK = 256 * 1024
 MARKS = ".marks"
 # Nothing in Redis outlives its use by more than this, whatever else goes wrong.
 LIVE_SECONDS = 7 * 86400
+# At once, for those who read meanwhile.
+APPEND = """
+local offset, data, mark, seconds = unpack(ARGV)
+if redis.call("STRLEN", KEYS[1]) ~= tonumber(offset) then
+    return 0
+end
+redis.call("APPEND", KEYS[1], data)
+redis.call("EXPIRE", KEYS[1], seconds)
+if mark ~= "" then
+    redis.call("APPEND", KEYS[2], mark)
+    redis.call("EXPIRE", KEYS[2], seconds)
+end
+return 1
+"""
 # The first half of PostgreSQL's advisory lock on the logs of one job; the second is its id.
 SEAL_LOCK = 0x6C6F67
 
@@ -79,6 +93,7 @@ class Logs:
     def __init__(self, redis: Redis, storage: Storage):
         self._redis = redis
         self._storage = storage
+        self._append = redis.register_script(APPEND)
 
     def view(self, session: Session, name: LogName) -> LogView:
         """The log now; one that nobody has written yet is empty and not sealed."""
@@ -124,15 +139,11 @@ class Logs:
                 return
             yield chunk
 
-    def append(self, name: LogName, data: bytes, mark: bytes = b"") -> int:
-        """Add to the live log, and to its marks; returns its length afterwards."""
-        with self._redis.pipeline(transaction=False) as pipe:
-            pipe.append(name.live_key, data)
-            pipe.expire(name.live_key, LIVE_SECONDS)
-            if mark:
-                pipe.append(name.live_marks_key, mark)
-                pipe.expire(name.live_marks_key, LIVE_SECONDS)
-            return int(pipe.execute()[0])
+    def append(self, name: LogName, offset: int, data: bytes, mark: bytes = b"") -> bool:
+        """Add to the live log, and to its marks. False, and nothing is added, if the log does not
+        end at this offset: nobody is to read anything at another place than it was written."""
+        keys = [name.live_key, name.live_marks_key]
+        return bool(self._append(keys, [offset, data, mark, LIVE_SECONDS]))
 
     def replace(self, name: LogName, spool: Path) -> None:
         """Make the live log, and its marks, what the spool holds."""
@@ -236,7 +247,7 @@ class LogWriter:
             self.size += written
             rest = rest[written:]
         with contextlib.suppress(RedisError):
-            if self._logs.append(self.name, data, mark) != self.size:
+            if not self._logs.append(self.name, self.size - len(data), data, mark):
                 self._logs.replace(self.name, self.spool)
 
     def close(self) -> None:

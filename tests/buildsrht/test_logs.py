@@ -105,6 +105,23 @@ def test_a_wiped_redis_loses_no_byte(backend, view, writer):
     assert content(view()) == b"one\ntwo\n"
 
 
+def test_nobody_reads_the_rest_of_a_log_in_the_place_of_its_beginning(
+    backend, view, writer, monkeypatch
+):
+    writer.write(b"one\n")
+    backend.redis.flushall()
+    seen = []
+    replace = backend.logs.replace
+    monkeypatch.setattr(
+        backend.logs, "replace", lambda *log: (seen.append(view().size), replace(*log))
+    )
+
+    writer.write(b"two\n")
+
+    assert seen == [0]
+    assert content(view()) == b"one\ntwo\n"
+
+
 def test_what_redis_missed_while_it_was_away_comes_with_the_next_bytes(
     backend, view, tmp_path, writer
 ):
@@ -119,7 +136,7 @@ def test_what_redis_missed_while_it_was_away_comes_with_the_next_bytes(
 
 
 def test_a_write_that_redis_took_twice_is_put_right(backend, view, writer):
-    backend.logs.append(SETUP, b"one\n")  # an answer was lost, and the client sent it again
+    backend.logs.append(SETUP, 0, b"one\n")  # an answer was lost, and the client sent it again
 
     writer.write(b"one\n")
 
