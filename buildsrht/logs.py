@@ -13,7 +13,7 @@ dated. They are a help only: a log that has none, because it is older, is read a
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -97,14 +97,23 @@ class Logs:
 
     def view(self, session: Session, name: LogName) -> LogView:
         """The log now; one that nobody has written yet is empty and not sealed."""
-        sealed = _sealed(session, name)
-        if not sealed:
-            live = self.live_view(name)
-            # Sealing adds the row before it drops the live bytes. So whoever asks again misses
-            # neither; and a log that was sealed long ago is read without Redis.
-            sealed = _sealed(session, name)
-        if not sealed:
-            return live
+        return self.views(session, [name])[0]
+
+    def views(self, session: Session, names: Sequence[LogName]) -> list[LogView]:
+        """The same of several logs of a job, at the price of one."""
+        sealed = _sealed(session, names)
+        if len(sealed) == len(names):
+            return [self._sealed_view(name, sealed[name]) for name in names]
+        live = {name: self.live_view(name) for name in names if name not in sealed}
+        # Sealing adds the row before it drops the live bytes. So whoever asks again misses
+        # neither; and a log that was sealed long ago is read without Redis.
+        sealed = _sealed(session, names)
+        return [
+            self._sealed_view(name, sealed[name]) if name in sealed else live[name]
+            for name in names
+        ]
+
+    def _sealed_view(self, name: LogName, sealed: Log) -> LogView:
         return LogView(
             sealed.size,
             sealed.sha256,
@@ -162,7 +171,7 @@ class Logs:
         session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
         # Until the caller commits the job cannot be deleted.
         job = select(Job.id).where(Job.id == name.job_id).with_for_update(read=True, key_share=True)
-        if session.scalar(job) is None or _sealed(session, name):
+        if session.scalar(job) is None or _sealed(session, [name]):
             return
         counted = _Counted(chunks)
         stored = self._storage.put(name.storage_key, counted)
@@ -210,10 +219,17 @@ class _Counted:
         return self._ends + self._is_open
 
 
-def _sealed(session: Session, name: LogName) -> Log | None:
-    return session.scalar(
-        select(Log).where(Log.job_id == name.job_id, Log.task_id.is_not_distinct_from(name.task_id))
+def _sealed(session: Session, names: Sequence[LogName]) -> dict[LogName, Log]:
+    """Those of these logs, all of one job, that are sealed."""
+    task_ids = [name.task_id for name in names if name.task_id is not None]
+    wanted = Log.task_id.in_(task_ids)
+    with_setup = wanted | Log.task_id.is_(None)
+    rows = session.scalars(
+        select(Log).where(
+            Log.job_id == names[0].job_id, wanted if len(task_ids) == len(names) else with_setup
+        )
     )
+    return {LogName(row.job_id, row.task_id): row for row in rows}
 
 
 class LogWriter:

@@ -105,10 +105,9 @@ def search(job_id: int) -> ResponseReturnValue:
     backend = current_backend()
     with backend.transaction() as session:
         job = require_job(session, job_id, viewer)
-        logs = [
-            _TaskLog(task, backend.logs.view(session, log_name(job, task)))
-            for task in (None, *(task.name for task in job.tasks))
-        ]
+        tasks = [None, *(task.name for task in job.tasks)]
+        views = backend.logs.views(session, [log_name(job, task) for task in tasks])
+    logs = [_TaskLog(task, view) for task, view in zip(tasks, views, strict=True)]
     found = _find_error(job, logs) if wanted is None else _find(logs, wanted)
     response = jsonify(matches=found[:MATCHES], more=len(found) > MATCHES)
     response.headers["Cache-Control"] = "no-store"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from redis import Redis
+from sqlalchemy import event
 
 from buildsrht import logs as log_module
 from buildsrht.backend import open_redis
@@ -239,6 +240,25 @@ def test_a_log_that_is_sealed_while_it_is_looked_for_is_found(backend, view, wri
         log = logs.view(session, SETUP)
 
     assert (log.sealed, content(log)) == (True, b"0123456789")
+
+
+def test_many_logs_of_a_job_are_found_with_as_few_questions_as_one(backend, make_job, seal):
+    tasks = "".join(f"- t{number}: x\n" for number in range(40))
+    job = make_job("running", manifest=f"image: debian/trixie\ntasks:\n{tasks}")
+    names = [LogName(job.id, None), *(LogName(job.id, task.id) for task in job.tasks)]
+    for number, name in enumerate(names[:30]):
+        seal(b"x" * number, name=name)
+    backend.logs.append(names[30], 0, b"live")
+    asked = []
+
+    with backend.transaction() as session:
+        event.listen(session.connection(), "before_cursor_execute", lambda *args: asked.append(1))
+        views = backend.logs.views(session, names)
+
+    assert [view.size for view in views] == [*range(30), 4, *[0] * 10]
+    assert [view.sealed for view in views] == [True] * 30 + [False] * 11
+    assert b"".join(views[29].read(0, 29)) == b"x" * 29
+    assert len(asked) == 2
 
 
 def test_sealed_logs_are_read_without_redis(backend, view, seal, tmp_path):
