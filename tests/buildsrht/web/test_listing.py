@@ -1,13 +1,11 @@
 """Jobs in lists: the first page, users' and tags', searches, and how jobs went lately."""
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import update
 
-from buildsrht import serving
 from buildsrht.models import Job, Visibility
 from buildsrht.web import listing, rows
 from tests.build_host import BuildHost
@@ -44,15 +42,6 @@ def test_who_is_not_signed_in_learns_what_this_is_and_sees_public_jobs(browse, m
     assert "/login" in browser.links
     assert "buildsrht submit" in browser.text
     assert "Hidden" not in browser.text
-
-
-def test_who_may_register_is_told_where(browse, backend, app):
-    assert "/register" not in browse().open("/").text
-
-    web = replace(backend.config.web, registration=True)
-    serving.install(app, replace(backend, config=replace(backend.config, web=web)))
-
-    assert 'href="/register"' in browse().open("/").text
 
 
 def test_who_has_signed_in_sees_what_is_under_way_and_then_the_rest(browse, make_job, owner):
