@@ -6,6 +6,7 @@ service and renders a template.
     browser     who browses: cookies, forms that are ours, the headers of every page
     errors      errors as pages
     words       what scopes allow, for people
+    notice      what every page says on top
     signing_in, provider, account, consent, devices, clients, grants, personal_tokens
                 the pages; each has its `routes`
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks

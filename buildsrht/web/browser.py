@@ -20,6 +20,7 @@ from buildsrht.errors import Forbidden
 from buildsrht.models import User
 from buildsrht.services import sign_ins
 from buildsrht.serving import current_backend
+from buildsrht.web import notice
 
 FIELD = "csrf"
 HOME = "/"
@@ -40,6 +41,7 @@ def frame() -> dict[str, Any]:
         "csrf": form_word,
         "field": FIELD,
         "version": VERSION,
+        "notice": notice.shown(),
     }
 
 
