@@ -419,17 +419,6 @@ def test_what_is_folded_is_shown_to_whoever_is_led_there(window, running):
     expect(line(page, 6)).to_have_class("marked")
 
 
-def test_a_task_is_folded_by_its_name(window, running):
-    running.write("build", "said\n")
-    page = open_job(window)
-    summary = page.locator("#task-build summary")
-    summary.click()
-    expect(log_of(page)).to_be_hidden()
-    running.write("build", "said more\n")
-    summary.click()
-    expect(line(page, 2)).to_be_visible()
-
-
 def test_all_logs_are_searched_forwards_and_backwards(window, running):
     running.write(None, "needle in the setup\n")
     running.write("build", f"{numbers(1, 400)}a needle\nneedle\n")
