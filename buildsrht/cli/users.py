@@ -9,7 +9,7 @@ from buildsrht.cli.opened import opened_backend
 
 @click.group()
 def user() -> None:
-    """Make and list accounts, and set their passwords."""
+    """Make and list accounts, set their passwords, and suspend them."""
 
 
 @user.command("create")
@@ -52,15 +52,43 @@ def _line() -> str:
     return line
 
 
+@user.command("suspend")
+@click.argument("name")
+def suspend(name: str) -> None:
+    """Keep NAME from doing anything, and sign them out.
+
+    Jobs that they have submitted go on.
+    """
+    from buildsrht.services import administration
+
+    with opened_backend() as backend:
+        administration.suspend(backend, None, name)
+
+
+@user.command("restore")
+@click.argument("name")
+def restore(name: str) -> None:
+    """Let NAME do again what they could before they were suspended."""
+    from buildsrht.services import administration
+
+    with opened_backend() as backend:
+        administration.restore(backend, None, name)
+
+
 @user.command("list")
 def list_() -> None:
-    """Print each account: name, email address, admin or not, whether it has a password."""
+    """Print each account: name, email address, admin or not, how it is opened.
+
+    Of one that is suspended it says that in place of whether it has a password.
+    """
     from buildsrht.services import accounts
 
     with opened_backend() as backend, backend.transaction() as session:
         for account in accounts.list_users(session):
             role = "admin" if account.admin else "user"
             opened_by = "password" if account.password else "no password"
+            if account.suspended:
+                opened_by = "suspended"
             click.echo(f"{account.name}\t{account.email or ''}\t{role}\t{opened_by}")
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from buildsrht.backend import Backend
 from buildsrht.courier.addresses import ForbiddenAddress, Unreachable, checked_addresses
-from buildsrht.errors import BadInput
+from buildsrht.errors import BadInput, Forbidden
 from buildsrht.hooks import addresses, editing, fetching, rules
 from buildsrht.hooks.event import Event, Update
 from buildsrht.hooks.fetching import (
@@ -31,6 +31,7 @@ from buildsrht.models import Forge, Hook, Push, PushStatus
 from buildsrht.services import hooks as hook_service
 from buildsrht.services import jobs as job_service
 from buildsrht.services.jobs import BuildPlan, Submission
+from buildsrht.services.users import insist_on_active
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def perform(backend: Backend, push_id: int) -> None:
         return
     try:
         outcome = _build(backend, push)
-    except FetchRefused as refused:
+    except (FetchRefused, Forbidden) as refused:
         hook_service.finish_push(backend, push, PushStatus.FAILED, str(refused))
     except FetchFailed as failed:
         _retry(backend, push, str(failed))
@@ -90,6 +91,7 @@ def _retry(backend: Backend, push: Push, reason: str) -> None:
 
 
 def _build(backend: Backend, push: Push) -> _Outcome:
+    insist_on_active(push.hook.owner)
     event = Event.from_json(push.event)
     home = backend.config.var / "pushes"
     _clear_leftovers(backend, home)

@@ -24,6 +24,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden, Unauthorized
 from buildsrht.models import Token, User
 from buildsrht.services.tokens import find_token, is_allowed, is_usable, user_of
+from buildsrht.services.users import SUSPENDED, is_suspended
 
 EXTENSION = "buildsrht.oauth"
 READING = ("GET", "HEAD")
@@ -113,6 +114,8 @@ class _BearerForm(BearerTokenValidator):
     def validate_token(self, token: Token | None, scopes: list[str], request: object) -> None:
         if token is None or not is_usable(token):
             raise InvalidTokenError
+        if is_suspended(token.user):
+            raise TokenRefused(SUSPENDED, error="invalid_token", error_description=SUSPENDED)
         if not all(is_allowed(token, scope) for scope in scopes):
             raise InsufficientScopeError
 

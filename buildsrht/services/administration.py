@@ -1,10 +1,11 @@
-"""What administrators may do with the accounts of others, and only they.
+"""What administrators may do with the accounts of others, and only they and the operator.
 
 Whoever did what is written to the log of the process.
 """
 
 import logging
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import User
 from buildsrht.services import sign_ins
-from buildsrht.services.users import require_user
+from buildsrht.services.users import lock_user, require_user
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,34 @@ def sign_out(backend: Backend, author: User, name: str) -> None:
     with backend.transaction() as session:
         sign_ins.end_all(session, require_user(session, name))
     note(author, f"signed ~{name} out everywhere")
+
+
+def suspend(backend: Backend, author: User | None, name: str) -> None:
+    """Keep somebody from doing anything here, until they are restored; without an author it is the
+    operator who does. Their jobs go on. Raises Conflict for the last administrator."""
+    if author:
+        require_administrator(author)
+    with backend.transaction() as session:
+        user = require_user(session, name)
+        lock_user(session, user)
+        if user.admin:
+            require_another_administrator(session, user)
+        user.suspended = user.suspended or datetime.now(UTC)
+        # Now, and not at the end: who signs in at this moment waits for this.
+        session.flush()
+        sign_ins.end_all(session, user)
+    if author:
+        note(author, f"suspended ~{name}")
+
+
+def restore(backend: Backend, author: User | None, name: str) -> None:
+    """Somebody may do again what they could before; they have to sign in anew."""
+    if author:
+        require_administrator(author)
+    with backend.transaction() as session:
+        require_user(session, name).suspended = None
+    if author:
+        note(author, f"restored ~{name}")
 
 
 def note(author: User, deed: str) -> None:

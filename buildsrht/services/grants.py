@@ -32,6 +32,7 @@ from buildsrht.services.clients import Program, lock_client, program_of
 from buildsrht.services.opaque import digest_of, new_text
 from buildsrht.services.scopes import is_within
 from buildsrht.services.tokens import PREFIX
+from buildsrht.services.users import is_suspended
 
 CODE_PREFIX = "bsrht_code_"
 REFRESH_PREFIX = "bsrht_refresh_"
@@ -115,8 +116,9 @@ def _find_once(backend: Backend, kind: type[Known], text: str) -> Known | None:
         if found.used is not None:
             _revoke(session, found.grant_id)
             return None
-        is_over = found.expires <= datetime.now(UTC) or found.grant.revoked is not None
-        return None if is_over else found
+        is_over = found.expires <= datetime.now(UTC)
+        is_closed = found.grant.revoked is not None or is_suspended(found.grant.user)
+        return None if is_over or is_closed else found
 
 
 def issue(backend: Backend, once: Once, scopes: Iterable[str] = ()) -> Issued:
@@ -245,7 +247,8 @@ def client_id_of(backend: Backend, token: Token) -> int | None:
 
 def is_good(issued: Token | RefreshToken, grant: OAuthGrant) -> bool:
     spent = issued.revoked if isinstance(issued, Token) else issued.used
-    return grant.revoked is None and spent is None and issued.expires > datetime.now(UTC)
+    is_closed = grant.revoked is not None or is_suspended(grant.user)
+    return not is_closed and spent is None and issued.expires > datetime.now(UTC)
 
 
 def give_back(backend: Backend, issued: Token | RefreshToken) -> None:

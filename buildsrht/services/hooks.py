@@ -28,7 +28,7 @@ from buildsrht.errors import BadInput, Conflict, FieldError, NotFound
 from buildsrht.models import Forge, Hook, Job, Push, PushStatus, User, Visibility
 from buildsrht.queue import ERRAND_SECONDS
 from buildsrht.services.sealing import credential_context, hold_keys, hook_context
-from buildsrht.services.users import ensure_user, lock_user
+from buildsrht.services.users import ensure_user, insist_on_active, lock_user
 
 log = logging.getLogger(__name__)
 
@@ -270,8 +270,10 @@ def reveal_credential(backend: Backend, hook: Hook) -> bytes | None:
 def receive(backend: Backend, hook: Hook, report_id: str, event: dict[str, Any]) -> Push | None:
     """Store what was reported, and tell the couriers. The same report again is the same push.
 
-    None if the hook has had its share for now; then nothing is stored.
+    None if the hook has had its share for now; then nothing is stored. Raises Forbidden if its
+    owner is suspended.
     """
+    insist_on_active(hook.owner)
     known = select(Push).where(Push.hook_id == hook.id, Push.report_id == report_id)
     fields = {
         "hook_id": hook.id,

@@ -24,6 +24,7 @@ from buildsrht.manifest import Manifest, ManifestError, Problem
 from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus, User, Visibility
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 from buildsrht.services.trees import name_tree
+from buildsrht.services.users import insist_on_active
 from buildsrht.status import move_job
 
 log = logging.getLogger(__name__)
@@ -168,8 +169,10 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
 
     With an idempotency key that this owner used before, nothing is stored and the first job is
     returned; BadInput if that one was asked for differently, or if its tree is not kept any more.
-    Forbidden if the manifest asks for more than whoever submits may hand on.
+    Forbidden if the manifest asks for more than whoever submits may hand on, or if the owner is
+    suspended.
     """
+    insist_on_active(owner)
     _insist_on_grantable(submission)
     try:
         with backend.transaction() as session:

@@ -9,6 +9,7 @@ from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.models import SignIn, User
 from buildsrht.services.opaque import digest_of, new_text
+from buildsrht.services.users import insist_on_active, is_suspended
 
 DAYS = 30
 # Of one account: whoever signs in again and again is signed out where it was longest ago.
@@ -18,14 +19,17 @@ BROWSERS = 64
 def begin(backend: Backend, user: User) -> str:
     """The text that is the browser's from now on; a new one each time.
 
-    Raises Conflict if the password was changed after `user` was found by the one before.
+    Raises Conflict if the password was changed after `user` was found by the one before, and
+    Forbidden if they are suspended.
     """
     text = new_text()
     with backend.transaction() as session:
         same = User.password.is_not_distinct_from(user.password)
-        found = select(User.id).where(User.id == user.id, same).with_for_update(read=True)
-        if session.scalar(found) is None:
+        found = select(User).where(User.id == user.id, same).with_for_update(read=True)
+        now = session.scalar(found)
+        if now is None:
             raise Conflict("the password was changed: sign in again")
+        insist_on_active(now)
         older = select(SignIn.id).where(SignIn.user_id == user.id).order_by(SignIn.id.desc())
         session.execute(delete(SignIn).where(SignIn.id.in_(older.offset(BROWSERS - 1))))
         expires = datetime.now(UTC) + timedelta(days=DAYS)
@@ -38,7 +42,9 @@ def find_user(session: Session, text: str) -> User | None:
     signed_in = session.scalar(
         select(SignIn).where(SignIn.hash == digest_of(text), SignIn.expires > func.now())
     )
-    return signed_in.user if signed_in else None
+    if signed_in is None or is_suspended(signed_in.user):
+        return None
+    return signed_in.user
 
 
 def end(backend: Backend, text: str) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, Forbidden, NotFound
 from buildsrht.models import SshKey, User
-from buildsrht.services.users import ensure_user
+from buildsrht.services.users import ensure_user, insist_on_active, is_suspended
 
 KINDS = (
     "ssh-ed25519",
@@ -150,15 +150,18 @@ def find_by_fingerprint(session: Session, fingerprint: str) -> SshKey | None:
 
 
 def find_key(session: Session, key: asyncssh.SSHKey) -> SshKey | None:
-    """The registered key that this one is, with its user."""
-    return session.scalar(select(SshKey).where(SshKey.key == text_of(key)))
+    """The registered key that this one is, with its user; none of one who is suspended."""
+    found = session.scalar(select(SshKey).where(SshKey.key == text_of(key)))
+    return None if found is None or is_suspended(found.user) else found
 
 
 def require_key(backend: Backend, key_id: int) -> None:
-    """For whoever came in by a key a while ago: that it is still registered. Raises Forbidden."""
+    """For whoever came in by a key a while ago: that it still lets them in. Raises Forbidden."""
     with backend.transaction() as session:
-        if session.get(SshKey, key_id) is None:
+        key = session.get(SshKey, key_id)
+        if key is None:
             raise Forbidden("the key that you came in by is no longer registered")
+        insist_on_active(key.user)
 
 
 def note_use(backend: Backend, key_id: int) -> None:

@@ -6,11 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.errors import BadInput, FieldError, Forbidden, NotFound
 from buildsrht.models import User
 
 NAME = re.compile(r"[a-z_][a-z0-9_-]{0,62}")
 NAME_RULE = "must be 1 to 63 of a-z, 0-9, _ and -, and begin with a-z or _"
+SUSPENDED = "this account is suspended; who administers this service knows why"
 
 
 def ensure_user(session: Session, name: str) -> User:
@@ -39,3 +40,15 @@ def require_user(session: Session, name: str) -> User:
     if user is None:
         raise NotFound(f"there is no user {name!r}")
     return user
+
+
+def is_suspended(user: User) -> bool:
+    """Whether somebody is kept from doing anything here. Whoever lets users in, by whatever they
+    have brought, asks this; what was begun before goes on."""
+    return user.suspended is not None
+
+
+def insist_on_active(user: User) -> None:
+    """Raises Forbidden for who is suspended."""
+    if is_suspended(user):
+        raise Forbidden(SUSPENDED)

@@ -43,6 +43,16 @@ def test_the_list_says_who_is_who(on_server, typed):
     ]
 
 
+def test_an_account_is_suspended_and_restored(on_server, typed):
+    on_server("user", "create", "ada")
+
+    assert on_server("user", "suspend", "ada") == (0, "", "")
+    assert on_server("user", "list").out == "ada\t\tuser\tsuspended\n"
+
+    assert on_server("user", "restore", "ada") == (0, "", "")
+    assert on_server("user", "list").out == "ada\t\tuser\tno password\n"
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
