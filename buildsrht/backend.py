@@ -27,7 +27,7 @@ from buildsrht.config import Config
 from buildsrht.keys import Keys
 from buildsrht.logs import Logs
 from buildsrht.outbox import Outbox, finish_group
-from buildsrht.queue import IdQueue, delivery_queue, job_queue, push_queue
+from buildsrht.queue import IdQueue, delivery_queue, job_queue, push_queue, reset_queue
 from buildsrht.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Backend:
     queue: IdQueue
     deliveries: IdQueue
     pushes: IdQueue
+    resets: IdQueue
     logs: Logs
     storage: Storage
     catalogue: Catalogue
@@ -127,6 +128,7 @@ def open_backend(config: Config) -> Backend:
         queue=job_queue(redis, config.worker.job_timeout),
         deliveries=delivery_queue(redis),
         pushes=push_queue(redis),
+        resets=reset_queue(redis),
         logs=Logs(redis, storage),
         storage=storage,
         catalogue=catalogue.load(config.images.recipes),

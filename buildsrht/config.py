@@ -171,6 +171,7 @@ class Web:
     processes: int = option(positive, "2")
     threads: int = option(positive, "16")
     streams: int = option(positive, "48")
+    registration: bool = option(yes_or_no, "no")
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,12 @@ from rq.worker import WorkerStatus
 NAME = "buildsrht"
 DELIVERIES = "buildsrht-deliveries"
 PUSHES = "buildsrht-pushes"
+RESETS = "buildsrht-resets"
 # By name: the web service imports neither the worker nor the courier.
 RUN_JOB = "worker.run_job.run_job"
 DELIVER = "buildsrht.courier.deliver"
 BUILD_PUSH = "buildsrht.courier.build_push"
+MAIL_RESET = "buildsrht.courier.mail_reset"
 # The worker keeps the job's deadline itself. RQ's own limit only catches one that hangs, so it
 # leaves time for the end of a job: sealing logs, waiting for a busy disk, keeping its machine.
 GRACE_SECONDS = 600
@@ -128,3 +130,7 @@ def delivery_queue(redis: Redis) -> IdQueue:
 
 def push_queue(redis: Redis) -> IdQueue:
     return IdQueue(redis, PUSHES, "push", BUILD_PUSH, ERRAND_SECONDS)
+
+
+def reset_queue(redis: Redis) -> IdQueue:
+    return IdQueue(redis, RESETS, "reset", MAIL_RESET, DELIVERY_SECONDS)

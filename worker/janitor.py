@@ -26,6 +26,7 @@ from buildsrht.services import (
     deletion,
     grants,
     hooks,
+    password_resets,
     runners,
     runs,
     sign_ins,
@@ -94,6 +95,7 @@ def sweep_service(backend: Backend) -> None:
         tokens.remove_job_tokens,
         grants.remove_old_grants,
         sign_ins.remove_expired_sign_ins,
+        password_resets.remove_expired,
         triggers.remove_old,
     ):
         try:

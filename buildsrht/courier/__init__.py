@@ -1,10 +1,11 @@
 """The errands of `buildsrht courier`: what is told to others, and what others have reported.
 
-The two functions are RQ's entry points, named in buildsrht.queue; each runs in a process of its own
+The functions are RQ's entry points, named in buildsrht.queue; each runs in a process of its own
 that ends with it.
 
     pool         the processes that take errands from the queues
     delivery     one attempt at a delivery, from its claim to its record
+    reset        mail to somebody who has forgotten a password
     payload      what the webhook of a trigger says; for a user's own see buildsrht.graphql.answers
     webhook      say it over HTTP, signed
     letter       what an email says
@@ -38,3 +39,14 @@ def build_push(push_id: int) -> None:
     leave_no_core()
     with closing(open_backend(settings.load())) as backend:
         building.perform(backend, push_id)
+
+
+def mail_reset(user_id: int) -> None:
+    """Send somebody a way back into their account. There is one attempt: whoever gets no mail asks
+    for it again."""
+    from buildsrht.courier import reset
+
+    die_with_parent()
+    leave_no_core()
+    with closing(open_backend(settings.load())) as backend:
+        reset.perform(backend, user_id)

@@ -1,26 +1,27 @@
-"""Compose the email that says how a job or a group ended.
+"""Compose the email that says how a job or a group ended, and the one with a way back in.
 
-All of it comes from users: addresses, tags, notes, message ids. Nothing of that can add a header, a
-recipient or a part: addresses are taken apart and put together again, a message id has to be one,
-and the rest is in a body that is encoded as a whole. Two attempts at a delivery make the same
-message, with the same Message-ID.
+What is in them comes from users: addresses, tags, notes, message ids. Nothing of that can add a
+header, a recipient or a part: addresses are taken apart and put together again, a message id has to
+be one, and the rest is in a body that is encoded as a whole. Two attempts at a delivery make the
+same message, with the same Message-ID.
 
 Knows nothing of how a message is sent.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from email import policy
 from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
 from typing import NamedTuple
+from uuid import UUID, uuid4
 
 from buildsrht.config import Config
 from buildsrht.courier.payload import job_url
 from buildsrht.errors import BuildsError
-from buildsrht.models import Job, JobGroup
+from buildsrht.models import Job, JobGroup, User
 from buildsrht.services.triggers import Errand
 
 SUBJECT_WITHOUT_TAGS = "builds.sr.ht"
@@ -35,6 +36,15 @@ DASH = "-"
 HEADERS = policy.SMTP.clone(max_line_length=998)
 ADDRESS = re.compile(r"[!#$%&'*+/=?^_`{|}~.0-9A-Za-z-]{1,64}@[0-9A-Za-z.-]{1,253}")
 MESSAGE_ID = re.compile(r"<[!-;=?-~]{1,250}>")
+RESET = """\
+Somebody has asked for a new password for {name} at {origin}
+
+To set one, open this within an hour, once:
+
+{link}
+
+If it was not you, leave it: the password that you have stays as it is.
+"""
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -57,21 +67,38 @@ def compose(config: Config, errand: Errand) -> Letter:
     trigger, uuid = errand.delivery.trigger, errand.delivery.uuid
     to = _addresses("to", trigger["to"])
     cc = _addresses("cc", trigger["cc"]) if trigger.get("cc") else []
-    message = EmailMessage(policy.SMTP)
-    message["From"] = config.mail.sender
-    message["To"] = to
+    message = _begun(config, to, _subject(errand), errand.delivery.created, uuid)
     if cc:
         message["Cc"] = cc
-    message["Subject"] = CONTROL.sub(" ", _subject(errand))
-    message["Date"] = errand.delivery.created
-    message["Message-ID"] = f"<{uuid}@{config.mail.sender.partition('@')[2]}>"
     if answered := MESSAGE_ID.findall(trigger.get("in_reply_to") or ""):
         message["In-Reply-To"] = answered[0]
         message["References"] = " ".join(answered)
-    # No vacation notice is to answer this (RFC 3834).
-    message["Auto-Submitted"] = "auto-generated"
     message.set_content(_body(config, errand), cte="quoted-printable")
     return Letter(message, list(dict.fromkeys(address.addr_spec for address in [*to, *cc])))
+
+
+def compose_reset(config: Config, user: User, text: str) -> Letter:
+    """The message that lets somebody set a new password by this text. Raises BadAddress."""
+    to = _addresses("email", user.email or "")
+    name, origin = user.canonical_name, config.web.origin
+    message = _begun(config, to, f"A new password for {name}", datetime.now(UTC), uuid4())
+    link = f"{origin}/reset/{text}"
+    message.set_content(RESET.format(name=name, origin=origin, link=link), cte="quoted-printable")
+    return Letter(message, [address.addr_spec for address in to])
+
+
+def _begun(
+    config: Config, to: list[Address], subject: str, date: datetime, uuid: UUID
+) -> EmailMessage:
+    message = EmailMessage(policy.SMTP)
+    message["From"] = config.mail.sender
+    message["To"] = to
+    message["Subject"] = CONTROL.sub(" ", subject)
+    message["Date"] = date
+    message["Message-ID"] = f"<{uuid}@{config.mail.sender.partition('@')[2]}>"
+    # No vacation notice is to answer this (RFC 3834).
+    message["Auto-Submitted"] = "auto-generated"
+    return message
 
 
 def _addresses(name: str, text: str) -> list[Address]:

@@ -15,9 +15,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.errors import BadInput, FieldError
+from buildsrht.errors import BadInput, FieldError, NotFound
 from buildsrht.models import User
-from buildsrht.services import sign_ins
+from buildsrht.services import password_resets, sign_ins
 from buildsrht.services.attempts import Limit
 from buildsrht.services.users import NAME, NAME_RULE, require_user
 
@@ -28,6 +28,8 @@ EMAIL_CHARACTERS = 254
 # Passwords that may be tried, for one name wherever from, and from one place whatever the name.
 BY_NAME = Limit("sign-in-name", 10, 300)
 BY_PLACE = Limit("sign-in-place", 50, 300)
+# Accounts that people in one place may try to make for themselves.
+REGISTRATIONS = Limit("registration", 20, 3600)
 
 # As OWASP advises. More memory would be better against who has stolen the hashes, and worse against
 # who has many names tried at once.
@@ -46,15 +48,52 @@ def create_user(
 
 def add_user(session: Session, name: str, email: str | None, *, admin: bool = False) -> User:
     """The same in a transaction, which is over if it fails."""
-    problems = []
-    if not NAME.fullmatch(name):
-        problems.append(FieldError("name", f"{name!r} {NAME_RULE}"))
-    if email is not None and not is_address(email):
-        problems.append(FieldError("email", f"{email!r} is no address such as ada@example.org"))
-    if problems:
+    if problems := [*_problems_of_name(name), *_problems_of_address(email)]:
         raise BadInput(problems)
     user = User(name=name, email=email, admin=admin)
     session.add(user)
+    _flush(session, user)
+    return user
+
+
+def register(backend: Backend, name: str, email: str, password: str) -> User:
+    """An account that somebody makes for themselves. Raises BadInput with all that is wrong, also
+    if the name or address is taken."""
+    problems = [*_problems_of_name(name), *_problems_of_address(email)]
+    if problems := [*problems, *_problems_of_password(password)]:
+        raise BadInput(problems)
+    hashed = HASHER.hash(password)
+    with backend.transaction() as session:
+        user = add_user(session, name, email)
+        user.password = hashed
+        return user
+
+
+def set_email(backend: Backend, name: str, email: str | None) -> None:
+    """From now on mail reaches them there, or nowhere. What was sent before lets nobody in any
+    more. Raises BadInput, also if the address is somebody else's."""
+    if problems := _problems_of_address(email):
+        raise BadInput(problems)
+    with backend.transaction() as session:
+        user = require_user(session, name)
+        user.email, user.updated = email, datetime.now(UTC)
+        _flush(session, user)
+        password_resets.end_all(session, user)
+
+
+def _problems_of_name(name: str) -> list[FieldError]:
+    return [] if NAME.fullmatch(name) else [FieldError("name", f"{name!r} {NAME_RULE}")]
+
+
+def _problems_of_address(email: str | None) -> list[FieldError]:
+    if email is None or is_address(email):
+        return []
+    return [FieldError("email", f"{email!r} is no address such as ada@example.org")]
+
+
+def _flush(session: Session, user: User) -> None:
+    """Raises BadInput for a name or an address that is somebody's, and the transaction is over."""
+    name, email = user.name, user.email
     try:
         session.flush()
     except IntegrityError as error:
@@ -62,7 +101,6 @@ def add_user(session: Session, name: str, email: str | None, *, admin: bool = Fa
         if "user_email" not in str(error.orig):
             taken = FieldError("name", f"{name!r} is somebody's already")
         raise BadInput([taken]) from error
-    return user
 
 
 def is_address(email: str) -> bool:
@@ -76,17 +114,46 @@ def list_users(session: Session) -> Sequence[User]:
 
 def set_password(backend: Backend, name: str, password: str) -> User:
     """From now on this opens the account. Whoever is signed in to it is no longer."""
-    if len(password) not in PASSWORD_CHARACTERS:
-        least, most = PASSWORD_CHARACTERS[0], PASSWORD_CHARACTERS[-1]
-        raise BadInput([FieldError("password", f"must have {least} to {most} characters")])
-    hashed = HASHER.hash(password)
+    hashed = _hash(password)
     with backend.transaction() as session:
         user = require_user(session, name)
-        user.password, user.updated = hashed, datetime.now(UTC)
-        # Now, and not at the end: who signs in by the old one at this moment waits for this.
-        session.flush()
-        sign_ins.end_all(session, user)
+        _open_by(session, user, hashed)
         return user
+
+
+def reset_password(backend: Backend, text: str, password: str) -> User:
+    """The same for whoever was sent this text. Raises NotFound if it is not good any more."""
+    hashed = _hash(password)
+    with backend.transaction() as session:
+        user = password_resets.find_user(session, text)
+        if user is None:
+            raise NotFound(password_resets.GONE)
+        # In this order, so that of two who come with it at once the second finds it used.
+        session.refresh(user, with_for_update=True)
+        password_resets.use_up(session, text)
+        _open_by(session, user, hashed)
+        return user
+
+
+def _problems_of_password(password: str) -> list[FieldError]:
+    if len(password) in PASSWORD_CHARACTERS:
+        return []
+    least, most = PASSWORD_CHARACTERS[0], PASSWORD_CHARACTERS[-1]
+    return [FieldError("password", f"must have {least} to {most} characters")]
+
+
+def _hash(password: str) -> str:
+    if problems := _problems_of_password(password):
+        raise BadInput(problems)
+    return HASHER.hash(password)
+
+
+def _open_by(session: Session, user: User, hashed: str) -> None:
+    user.password, user.updated = hashed, datetime.now(UTC)
+    # Now, and not at the end: who signs in by the old one at this moment waits for this.
+    session.flush()
+    sign_ins.end_all(session, user)
+    password_resets.end_all(session, user)
 
 
 def find_by_password(backend: Backend, name: str, password: str) -> User | None:

@@ -7,7 +7,8 @@ service and renders a template.
     errors      errors as pages
     words       what scopes allow, for people
     notice      what every page says on top
-    signing_in, provider, account, consent, devices, clients, grants, personal_tokens
+    signing_in, registering, resetting, provider, account, consent, devices, clients, grants,
+    personal_tokens
                 the pages; each has its `routes`
     submitting, secrets, ssh_keys, webhooks, deliveries, hooks
                 likewise: jobs are submitted, and what else somebody has
@@ -44,6 +45,8 @@ from buildsrht.web import (
     listing,
     personal_tokens,
     provider,
+    registering,
+    resetting,
     rows,
     secrets,
     signing_in,
@@ -66,7 +69,7 @@ def install(app: Flask, backend: Backend) -> None:
     rows.install(pages)
     provider.install(app, backend)
     for part in (
-        *(signing_in, provider, account),
+        *(signing_in, registering, resetting, provider, account),
         *(consent, devices, grants, personal_tokens, clients),
         *(submitting, secrets, ssh_keys, webhooks, deliveries, hooks),
         *(badges, feeds),

@@ -50,7 +50,9 @@ def home() -> ResponseReturnValue:
     """What this is for whoever is not signed in, and for others what they have under way."""
     viewer = current_user()
     if viewer is None:
-        return list_page("welcome.html", read_list(None))
+        listed = read_list(None)
+        is_open = current_backend().config.web.registration
+        return list_page("welcome.html", listed, is_open=is_open)
     searched = bool(request.args.get("search", "").strip())
     listed = read_list(viewer, owner=None if searched else viewer)
     under_way: Sequence[Job] = ()

@@ -41,6 +41,13 @@ def sign_out() -> ResponseReturnValue:
 
 
 def _page(return_to: str, name: str = "", refused: bool = False) -> str:
+    config = current_backend().config
     return render_template(
-        "login.html", return_to=return_to, name=name, refused=refused, provider=provider_name()
+        "login.html",
+        return_to=return_to,
+        name=name,
+        refused=refused,
+        provider=provider_name(),
+        sends_mail=bool(config.mail.host),
+        is_open=config.web.registration,
     )
