@@ -5,7 +5,6 @@ as far as a page that is loaded fast has room, or as many as are asked for by a 
 service, and `setup` the setup log; `task-NAME-L10` is its tenth line. No task has capital letters.
 """
 
-from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from buildsrht.backend import Backend
@@ -18,8 +17,8 @@ from buildsrht.services.log_lines import Window
 
 # Of one log by itself, of the end of one that failed, and on a page that is asked for by a link.
 LINES, LAST_LINES, LINES_OF_A_PAGE = 200, 30, 500
-# What HTML all of them together may have, and the end of one that failed: a page is to load fast.
-ROOM, ROOM_FOR_THE_END = 3_000, 2_000
+# What HTML all of this may have, and of that the end of one that failed: a page is to load fast.
+ROOM, ROOM_FOR_THE_END = 4_500, 2_000
 LONG = 60
 # What a row has besides its line, and what one has that is no place to link to.
 ROW, PLAIN_ROW = 90, 45
@@ -38,7 +37,6 @@ class JobLog(NamedTuple):
 
     task: Task | None
     window: Window
-    is_sealed: bool = False
 
     @property
     def anchor(self) -> str:
@@ -59,19 +57,28 @@ def read(backend: Backend, job: Job, wanted: Wanted | None) -> tuple[list[JobLog
     """Every log of a job, in their order, and the end of the one that failed. What is most likely
     to be looked for has the first choice of the room."""
     found: dict[int | None, JobLog] = {}
+    end = None
     room = ROOM
-    for task in _by_interest(job, wanted):
-        with backend.transaction() as session:
-            view = backend.logs.view(session, log_name(job, task.name if task else None))
+    has_failed = job.status in (JobStatus.FAILED, JobStatus.TIMEOUT)
+    failed = next((task for task in job.tasks if task.status == TaskStatus.FAILED), None)
+    tasks = _by_interest(job, wanted)
+    with backend.transaction() as session:
+        names = [log_name(job, task.name if task else None) for task in tasks]
+        views = backend.logs.views(session, names)
+    for task, view in zip(tasks, views, strict=True):
+        # Of a job that failed before its tasks did, the setup log says why.
+        if has_failed and task is failed:
+            window = _last_lines(view, LAST_LINES, ROOM_FOR_THE_END, PLAIN_ROW)
+            end = JobLog(task, window) if window.lines else None
+            room -= ROOM_FOR_THE_END
         if wanted and wanted.task == (task.name if task else None):
             window = _asked_for(view, wanted.first)
         else:
             # Whoever comes later finds some room too.
-            window = _last_lines(view, LINES, room * 4 // 5)
-            room -= _size(window)
-        found[task.id if task else None] = JobLog(task, window, view.sealed)
-    logs = [found[None], *(found[task.id] for task in job.tasks)]
-    return logs, _end_of_failed(job, logs)
+            window = _last_lines(view, LINES, room * 4 // 5, ROW)
+            room -= sum(ROW + len(line.html) for line in window.lines)
+        found[task.id if task else None] = JobLog(task, window)
+    return [found[None], *(found[task.id] for task in job.tasks)], end
 
 
 def name_all(job: Job) -> list[JobLog]:
@@ -104,15 +111,16 @@ def _asked_for(view: LogView, first: int | None) -> Window:
     return _read(view, first or -LINES_OF_A_PAGE, LINES_OF_A_PAGE)
 
 
-def _last_lines(view: LogView, count: int, room: int) -> Window:
-    """As many of the last lines as there is room for."""
-    if room < ROW or not view.size:
+def _last_lines(view: LogView, count: int, room: int, row: int) -> Window:
+    """As many of the last lines as there is room for, and one in any case; `row` is what each takes
+    beside what is in it."""
+    if room < row or not view.size:
         return NOTHING
     window = _read(view, -count, count)
     left, kept = room, 0
     for line in reversed(window.lines):
-        left -= ROW + len(line.html)
-        if left < 0:
+        left -= row + len(line.html)
+        if left < 0 and kept:
             break
         kept += 1
     lines = window.lines[len(window.lines) - kept :]
@@ -125,25 +133,3 @@ def _read(view: LogView, first: int, count: int) -> Window:
     except FileNotFoundError:
         # It went out of Redis, and its build host has not put it back yet.
         return NOTHING
-
-
-def _size(window: Window) -> int:
-    return sum(ROW + len(line.html) for line in window.lines)
-
-
-def _end_of_failed(job: Job, logs: Sequence[JobLog]) -> JobLog | None:
-    """Of a job that failed before its tasks did, the setup log says why."""
-    if job.status not in (JobStatus.FAILED, JobStatus.TIMEOUT):
-        return None
-    failed = next(_failed(logs), logs[0])
-    lines = failed.window.lines[-LAST_LINES:]
-    while len(lines) > 1 and sum(PLAIN_ROW + len(line.html) for line in lines) > ROOM_FOR_THE_END:
-        lines = lines[1:]
-    if not lines or failed.next <= failed.window.total:
-        return None
-    window = Window(failed.window.total - len(lines) + 1, failed.window.total, lines)
-    return failed._replace(window=window)
-
-
-def _failed(logs: Sequence[JobLog]) -> Iterator[JobLog]:
-    return (log for log in logs if log.task and log.task.status == TaskStatus.FAILED)

@@ -1,5 +1,4 @@
-// The page of a job while it is looked at: what has changed is put in its place, logs grow, and are
-// searched.
+// The page of a job while it is looked at: what has changed is put in its place, and logs grow.
 //
 // What is said about the job the server says. Parts that may change are marked by `data-live`; when
 // something has happened the page is asked for anew, and those parts of it are taken.
@@ -61,7 +60,7 @@ function goAlong() {
   const isSeen = !before || isInSight(before.box);
   log.details.open = true;
   log.load().then(() => {
-    log.scrollTo(1);
+    if (log.ready) log.scrollTo(1);
     log.grow();
   });
   if (before && isSeen) log.details.scrollIntoView({ block: "nearest" });
@@ -155,7 +154,10 @@ function watch() {
 
 function poll() {
   refresh();
-  for (const log of logs) if (!log.complete) log.grow();
+  for (const log of logs) {
+    if (log.details.open && !log.ready) log.catchUp();
+    else if (!log.complete) log.grow();
+  }
 }
 
 function end() {
@@ -179,32 +181,6 @@ function goToHash() {
     const first = Number(found[2] ?? found[4]);
     logs.find((log) => log.name === found[1])?.show(first, Number(found[3] ?? first));
   }
-}
-
-// --- search -------------------------------------------------------------------------------------
-
-let matches = [], asked, at, more;
-
-async function search(query) {
-  if (query === asked) return step(1);
-  const answer = await fetch(`/query/log/${id}/search?${query}`);
-  const found = answer.ok ? await answer.json() : { matches: [] };
-  [asked, matches, more, at] = [isOver() ? query : null, found.matches, found.more, -1];
-  step(1);
-}
-
-function step(by) {
-  const said = tools.querySelector("output");
-  if (!matches.length) return (said.textContent = "Nothing found");
-  at = (at + by + matches.length) % matches.length;
-  said.textContent = `${at + 1} of ${matches.length}${more ? "+" : ""}`;
-  const { task, line } = matches[at];
-  logOf(task).show(line);
-}
-
-function searchFor() {
-  const text = tools.q.value.trim();
-  if (text) search(`q=${encodeURIComponent(text)}`);
 }
 
 // --- how logs are shown -------------------------------------------------------------------------
@@ -262,8 +238,9 @@ function goOn(by) {
   log.details.querySelector("summary").focus();
 }
 
-function linkLines(by) {
+async function linkLines(by) {
   const log = current();
+  await log.catchUp();
   if (!log.ready) return;
   if (!by || !log.mark) return log.link(log.number(Math.ceil(log.topRow())));
   log.link(log.mark[0], Math.max(log.mark[0], log.mark[1] + by));
@@ -272,18 +249,25 @@ function linkLines(by) {
 // --- from here on -------------------------------------------------------------------------------
 
 tools.hidden = false;
+// What is seldom asked for is loaded when it is.
+const search = async (act) => act((await (searching ??= import("./search.js"))).of(id, tools, logOf));
+let searching;
 tools.addEventListener("submit", (event) => {
   event.preventDefault();
-  searchFor();
+  const text = tools.q.value.trim();
+  if (text) search((found) => found.find(`q=${encodeURIComponent(text)}`));
 });
 const acts = {
-  previous: () => step(-1),
-  error: () => search("errors=1"),
+  next: () => search((found) => found.step(1)),
+  previous: () => search((found) => found.step(-1)),
+  error: () => search((found) => found.find("errors=1")),
   fold: foldAll,
   wrap,
   follow: () => follow(!follows),
 };
-for (const [name, act] of Object.entries(acts)) tool(name)?.addEventListener("click", act);
+for (const [name, act] of Object.entries(acts)) {
+  if (name !== "next") tool(name)?.addEventListener("click", act);
+}
 tool("times").addEventListener("change", ({ target }) => {
   kept("log-times", target.value);
   show();
@@ -291,8 +275,8 @@ tool("times").addEventListener("change", ({ target }) => {
 keys("Logs", {
   ...(isOver() ? {} : { f: ["Follow the log that grows", acts.follow] }),
   e: ["The first error", acts.error],
-  n: ["The next thing that was found", () => step(1)],
-  N: ["The one before", () => step(-1)],
+  n: ["The next thing that was found", acts.next],
+  N: ["The one before", acts.previous],
   j: ["The next log", () => goOn(1)],
   k: ["The log before", () => goOn(-1)],
   l: ["A link to the line on top", () => linkLines(0)],
@@ -303,8 +287,13 @@ keys("Logs", {
   t: ["Times of lines", nextTimes],
   w: ["Wrap long lines", wrap],
 });
+// Without a script that is another page.
+page.querySelector(".end a")?.addEventListener("click", (event) => {
+  event.preventDefault();
+  location.hash = event.target.hash;
+});
 show();
-for (const log of logs) if (log.details.open) log.load();
+for (const log of logs) if (log.details.open) log.catchUp();
 if (location.hash) goToHash();
 addEventListener("hashchange", goToHash);
 if (!isOver()) {

@@ -35,7 +35,7 @@ export class Log {
     this.wraps = false;
     this.box.addEventListener("scroll", () => this.scrolled(), { passive: true });
     this.box.addEventListener("click", (event) => this.clicked(event));
-    details.addEventListener("toggle", () => details.open && this.load());
+    details.addEventListener("toggle", () => details.open && this.catchUp());
     new ResizeObserver(() => this.ready && this.draw()).observe(this.box);
   }
 
@@ -43,15 +43,22 @@ export class Log {
 
   // The first look at it: from then on the box shows what is asked for. Answers when that is there.
   load() {
+    const failed = () => (this.loading = undefined);
     this.loading ??= this.get(-BLOCK).then((found) => {
       this.take(found);
       this.ready = true;
       this.space.replaceChildren(this.rows);
       this.box.classList.add("live");
       this.scrollTo(1);
-      if (this.stale) this.grow();
-    });
+      if (this.isFolded) this.foldAll(true);
+    }, failed);
     return this.loading;
+  }
+
+  // What was written while nobody could see it.
+  async catchUp() {
+    await this.load();
+    if (this.stale) this.grow();
   }
 
   async get(from, count = BLOCK) {
@@ -162,8 +169,6 @@ export class Log {
     const count = this.count();
     const view = this.box.clientHeight;
     this.height ||= parseFloat(getComputedStyle(this.space).lineHeight);
-    this.box.classList.toggle("wraps", this.wraps);
-    this.box.dataset.times = this.times;
     const all = count <= ALL;
     const fit = view / this.height;
     const at = this.way * count;
@@ -258,6 +263,7 @@ export class Log {
 
   // All is made anew: it is to be shown otherwise.
   redraw() {
+    this.box.classList.toggle("wraps", this.wraps);
     if (!this.ready) return;
     this.shown.clear();
     this.rows.replaceChildren();
@@ -339,7 +345,8 @@ export class Log {
   // Mark lines, and go there.
   async show(first, last = first) {
     this.details.open = true;
-    await this.load();
+    await this.catchUp();
+    if (!this.ready) return;
     this.told.letGo(this);
     const line = Math.min(first, this.total);
     this.mark = [first, last];
@@ -369,48 +376,19 @@ export class Log {
 
   // --- folds --------------------------------------------------------------------------------------
 
-  // Which lines show commands. A log that grows has others later.
-  async commands() {
-    if (this.known?.size !== this.size || !this.complete) {
-      const answer = await fetch(`${this.url}commands`);
-      this.known = answer.ok ? { ...(await answer.json()), size: this.size } : { commands: [] };
-    }
-    const { commands, more } = this.known;
-    return commands.flatMap((line, at) => {
-      const to = commands[at + 1] ? commands[at + 1] - 1 : Infinity;
-      return to === line || (to === Infinity && more) ? [] : [{ line, to }];
-    });
-  }
-
+  // What is seldom asked for is loaded when it is.
   async fold(number) {
-    const top = this.number(this.topRow());
-    if (this.folds.some((fold) => fold.line === number)) {
-      this.folds = this.folds.filter((fold) => fold.line !== number);
-    } else {
-      const found = (await this.commands()).find((fold) => fold.line === number);
-      if (found) this.folds = [...this.folds, found].sort((a, b) => a.line - b.line);
-    }
-    this.refold(top);
-  }
-
-  async foldAll(folds) {
-    if (!this.ready) return;
-    const top = this.number(this.topRow());
-    this.folds = folds ? await this.commands() : [];
-    this.refold(top);
+    (await import("./folds.js")).fold(this, number);
   }
 
   // The command around the line on top.
   async foldHere() {
-    const top = this.number(this.topRow());
-    const here = (await this.commands()).findLast((fold) => fold.line <= top);
-    if (here) await this.fold(here.line);
+    await this.catchUp();
+    if (this.ready) (await import("./folds.js")).foldHere(this);
   }
 
-  refold(top) {
-    const row = this.row(top, this.layOut());
-    this.way = this.following ? 1 : this.wayTo(row, 0);
-    this.redraw();
-    if (this.count() > ALL) this.scrollTo(this.way);
+  async foldAll(folds) {
+    this.isFolded = folds;
+    if (this.ready) (await import("./folds.js")).foldAll(this, folds);
   }
 }
