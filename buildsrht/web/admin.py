@@ -10,9 +10,9 @@ from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
 from buildsrht.browsing import current_user
-from buildsrht.errors import Conflict
+from buildsrht.errors import BadInput, Conflict, FieldError
 from buildsrht.models import User
-from buildsrht.services import administration, overview, runners
+from buildsrht.services import administration, notices, overview, runners
 from buildsrht.services.users import require_user
 from buildsrht.serving import current_backend
 from buildsrht.web import browser, forms, listing
@@ -95,6 +95,22 @@ def dismiss(owner: str) -> ResponseReturnValue:
     browser.go("/" if owner == author.name else f"/admin/users/{owner}")
 
 
+@routes.post("/users/<owner>/suspend")
+def suspend(owner: str) -> ResponseReturnValue:
+    author = _insist_on_administrator()
+    try:
+        administration.suspend(current_backend(), author, owner)
+    except Conflict as refused:
+        return _user_page(owner, str(refused)), 400
+    browser.go("/" if owner == author.name else f"/admin/users/{owner}")
+
+
+@routes.post("/users/<owner>/restore")
+def restore(owner: str) -> ResponseReturnValue:
+    administration.restore(current_backend(), _insist_on_administrator(), owner)
+    browser.go(f"/admin/users/{owner}")
+
+
 @routes.post("/users/<owner>/sign-out")
 def sign_out(owner: str) -> ResponseReturnValue:
     administration.sign_out(current_backend(), _insist_on_administrator(), owner)
@@ -105,3 +121,48 @@ def _user_page(name: str, refused: str = "") -> str:
     with current_backend().transaction() as session:
         person = require_user(session, name)
     return render_template("admin_user.html", person=person, refused=refused)
+
+
+# --- the notice -------------------------------------------------------------------------------
+
+
+@routes.get("/notice")
+def show_notice() -> ResponseReturnValue:
+    _insist_on_administrator()
+    return _notice_page()
+
+
+@routes.post("/notice")
+def set_notice() -> ResponseReturnValue:
+    author, text = _insist_on_administrator(), forms.text("text")
+    before = forms.number(forms.text("before"))
+    try:
+        notices.set_notice(current_backend(), author, text, before)
+    except BadInput as bad:
+        return _notice_page(bad.errors, text), 400
+    except Conflict as refused:
+        return _notice_page((FieldError(None, str(refused)),), text), 409
+    browser.go("/admin/notice")
+
+
+@routes.post("/notice/end")
+def end_notice() -> ResponseReturnValue:
+    author, seen = _insist_on_administrator(), forms.number(forms.text("before"))
+    try:
+        notices.end_notice(current_backend(), author, seen or 0)
+    except Conflict as refused:
+        return _notice_page((FieldError(None, str(refused)),)), 409
+    browser.go("/admin/notice")
+
+
+def _notice_page(problems: tuple[FieldError, ...] = (), typed: str | None = None) -> str:
+    with current_backend().transaction() as session:
+        shown = notices.find_notice(session)
+    text = typed if typed is not None else shown.text if shown else ""
+    return render_template(
+        "admin_notice.html",
+        shown=shown,
+        text=text,
+        problems=problems,
+        characters=notices.CHARACTERS,
+    )

@@ -63,7 +63,10 @@ def text_of(browser, path: str) -> str:
 
 # --- who sees them --------------------------------------------------------------------------------
 
-PATHS = ("/admin", "/admin/jobs", "/admin/hosts", "/admin/users", "/admin/users/owner")
+PATHS = (
+    *("/admin", "/admin/jobs", "/admin/hosts", "/admin/users", "/admin/users/owner"),
+    "/admin/notice",
+)
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -248,6 +251,29 @@ def test_one_who_is_suspended_is_no_administrator_to_leave_it_to(
     assert not is_admin("other")
 
 
+def test_somebody_is_suspended_and_restored(browser, browse, owner):
+    theirs = browse(owner)
+    browser.open("/admin/users/owner")
+
+    browser.send("/admin/users/owner/suspend")
+    assert "Suspended since" in browser.text
+    theirs.open("/account")
+    assert theirs.path.startswith("/login")
+
+    browser.send("/admin/users/owner/restore")
+    assert "Suspended since" not in browser.text
+    assert browse(owner).open("/account").status_code == 200
+
+
+def test_the_last_administrator_is_not_suspended(browser, admin):
+    browser.open("/admin/users/admin")
+    refused = browser.send("/admin/users/admin/suspend")
+
+    assert refused.status_code == 400
+    assert LAST in browser.text
+    assert browser.open("/admin").status_code == 200
+
+
 def test_who_leaves_it_to_another_is_led_away(browser, make_user, is_admin):
     make_user("other", admin=True)
 
@@ -281,3 +307,45 @@ def test_who_did_what_is_in_the_log(browser, owner, caplog):
         "~admin made ~owner an administrator no longer",
         "~admin signed ~owner out everywhere",
     ]
+
+
+# --- the notice -----------------------------------------------------------------------------------
+
+
+def test_a_notice_is_set_changed_and_taken_away(browser, client):
+    browser.open("/admin/notice")
+    browser.send("/admin/notice", text="Down at <b>noon</b>.")
+    assert "This is on top of every page" in browser.text
+    assert "Down at &lt;b&gt;noon" in browser.page.text
+
+    browser.send("/admin/notice", text="Back at one.")
+    assert "Back at one." in browser.text
+
+    browser.send("/admin/notice/end")
+    assert "Pages have no notice on top" in browser.text
+
+
+@pytest.mark.parametrize("text", ["", " \n", "x" * 2001, "turned \u202e round"])
+def test_what_is_no_notice_is_said_and_kept(browser, text):
+    browser.open("/admin/notice")
+    refused = browser.send("/admin/notice", text=text)
+
+    assert refused.status_code == 400
+    assert "must be 1 to 2000 printable characters" in browser.text
+    assert browser.form("/admin/notice").fields["text"] == text
+    assert "Pages have no notice on top" in browser.text
+
+
+@pytest.mark.parametrize("action", ["/admin/notice", "/admin/notice/end"])
+def test_who_has_not_seen_the_notice_that_is_there_changes_nothing(browser, browse, admin, action):
+    browser.open("/admin/notice")
+    browser.send("/admin/notice", text="Seen by both.")
+    other = browse(admin)
+    other.open("/admin/notice")
+    other.send("/admin/notice", text="Said meanwhile.")
+
+    refused = browser.send(action, text="Not seeing that.")
+
+    assert refused.status_code == 409
+    assert "look at it again" in browser.text
+    assert "Said meanwhile." in browser.text
