@@ -25,6 +25,7 @@ MARKDOWN = MarkdownIt("commonmark", {"html": False})
 
 
 def install(pages: Blueprint) -> None:
+    pages.add_app_template_filter(harmless)
     pages.add_app_template_filter(first_line)
     pages.add_app_template_filter(duration)
     pages.add_app_template_filter(ago)

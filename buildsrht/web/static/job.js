@@ -34,9 +34,10 @@ const told = {
 const logs = [...page.querySelectorAll("details.task")].map((each) => new Log(each, id, told));
 const logOf = (task) => logs.find((log) => log.task === task);
 
-// The log that grows now, or that of the machine while no task runs.
+// The log that grows now: that of the machine until a task has begun.
 function newest() {
-  return logs.find((log) => stateOf(log) === "running") ?? logs[0];
+  const done = (log) => ["success", "failed"].includes(stateOf(log));
+  return logs.find((log) => stateOf(log) === "running") ?? logs.findLast(done) ?? logs[0];
 }
 
 function stateOf(log) {
@@ -103,8 +104,8 @@ async function takeState() {
   const icon = document.querySelector("link[rel=icon]");
   if (document.title !== fresh.title) icon.href = `${icon.href.split("?")[0]}?${fresh.title}`;
   document.title = fresh.title;
+  if (follows) goAlong();
   if ("over" in fresh.getElementById("job").dataset && !isOver()) end();
-  else if (follows) goAlong();
 }
 
 function startTicking(part) {

@@ -174,6 +174,12 @@ def test_artifacts_are_linked_until_they_are_gone(
     assert "out.txt was kept until" in browser.text
 
 
+def test_the_name_of_an_artifact_turns_nothing_round(open_job, make_job, keep_artifact):
+    job = make_job("success")
+    keep_artifact(job, "/home/build/ex\u202egnp.sh")
+    assert ">ex\ufffdgnp.sh</a>" in open_job(job).text
+
+
 def test_only_its_owner_is_told_how_to_get_into_its_machine(
     backend, browse, owner, stranger, admin, make_job
 ):
