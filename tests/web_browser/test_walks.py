@@ -50,6 +50,59 @@ def status(page: Page) -> Locator:
     return page.locator("h1 .status")
 
 
+@pytest.mark.parametrize("narrow", [False, True], ids=["wide", "narrow"])
+def test_a_job_is_submitted_watched_cancelled_and_submitted_again(
+    open_window, owner, build_host, narrow
+):
+    window = open_window(owner, narrow=narrow)
+    page = window.page
+    window.open("/submit")
+    page.get_by_label("Manifest").fill(MANIFEST)
+    button(page, "Submit").click()
+    expect(page).to_have_url(re.compile("/~owner/job/1$"))
+    expect(status(page)).to_have_text("queued")
+
+    host = build_host(1)
+    expect(status(page)).to_have_text("running")
+    host.start("build")
+    for line in ("first", "second"):
+        host.write("build", f"the {line} line\n")
+        expect(page.get_by_text(f"the {line} line")).to_be_visible()
+    assert not window.scrolls_sideways
+
+    button(page, "Cancel").click()
+    host.finish()
+    expect(page).to_have_url(re.compile("/~owner/job/1$"))
+    expect(status(page)).to_have_text("cancelled")
+    expect(button(page, "Cancel")).to_have_count(0)
+
+    page.get_by_role("link", name="Submit again").click()
+    expect(page.get_by_label("Manifest")).to_have_value(MANIFEST)
+    button(page, "Submit").click()
+    expect(page).to_have_url(re.compile("/~owner/job/2$"))
+
+
+def test_a_job_that_succeeds_before_ones_eyes_has_made_something(
+    open_window, owner, make_job, build_host
+):
+    job = make_job("queued")
+    window = open_window(owner)
+    page = window.page
+    window.open(f"/~owner/job/{job.id}")
+    host = build_host(job.id)
+    for task in ("build", "test"):
+        host.start(task)
+        host.write(task, f"{task} is done\n")
+        host.end(task)
+    host.keep("/home/build/made.txt", b"precious\n")
+    host.finish()
+    expect(status(page)).to_have_text("success")
+    expect(page.get_by_text("test is done")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="made.txt").click()
+    assert download.value.path().read_bytes() == b"precious\n"
+
+
 def test_without_scripts_a_job_is_followed_by_loading_its_page(open_window, owner, build_host):
     window = open_window(owner, scripts=False)
     page = window.page
