@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import ServiceUnavailable
 
 from buildsrht.api import fields
+from buildsrht.api.errors import http_error
 from buildsrht.errors import BadInput, FieldError
 from buildsrht.logs import LogView
 from buildsrht.models import Job, TaskStatus
 from buildsrht.oauth import acting_user_if_any
 from buildsrht.services import log_lines
 from buildsrht.services.jobs import log_name, require_job
-from buildsrht.serving import FOREVER, current_backend
+from buildsrht.serving import FOREVER, RETRY_SECONDS, current_backend
 
 routes = Blueprint("log_lines", __name__, url_prefix="/query/log/<int:job_id>")
 
@@ -42,6 +44,13 @@ def show_setup_lines(job_id: int) -> ResponseReturnValue:
 @routes.get("/<task>/lines")
 def show_task_lines(job_id: int, task: str) -> ResponseReturnValue:
     return _show(job_id, task)
+
+
+@routes.errorhandler(FileNotFoundError)
+def _is_away(_: FileNotFoundError) -> ResponseReturnValue:
+    """It went out of Redis while it was read, and its build host has not put it back yet."""
+    reason = "this log cannot be read right now; try again in a moment"
+    return http_error(ServiceUnavailable(reason, retry_after=RETRY_SECONDS))
 
 
 def _show(job_id: int, task: str | None) -> Response:

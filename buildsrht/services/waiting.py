@@ -94,7 +94,7 @@ def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) 
         found.append(
             Reason(
                 WaitCode.NO_HOST,
-                "No build host is there to take it; the operator starts one by `buildsrht worker`.",
+                "No build host is there to take it, which is for the operator to mend.",
             )
         )
     elif not slots.free:

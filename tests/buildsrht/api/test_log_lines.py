@@ -3,6 +3,7 @@
 import pytest
 
 from buildsrht.api import log_lines
+from buildsrht.logs import Logs
 from buildsrht.models import TaskStatus
 from buildsrht.services import runs
 
@@ -44,6 +45,26 @@ def test_a_log_that_nobody_has_written_has_no_lines(client, job):
     answer = client.get(f"/query/log/{job.id}/build/lines")
 
     assert (answer.json["total"], answer.json["lines"]) == (0, [])
+
+
+@pytest.mark.parametrize("what", ["build/lines", "build/commands", "search?q=one"])
+def test_a_log_that_redis_loses_meanwhile_is_asked_for_again(
+    client, backend, job, write_log, monkeypatch, what
+):
+    write_log(job, "build", b"+ one\ntwo\n")
+    found = Logs.views
+
+    def found_and_lost(*arguments):
+        views = found(*arguments)
+        backend.redis.flushdb()
+        return views
+
+    monkeypatch.setattr(Logs, "views", found_and_lost)
+    answer = client.get(f"/query/log/{job.id}/{what}")
+
+    assert answer.status_code == 503
+    assert "try again in a moment" in answer.json["errors"][0]["reason"]
+    assert int(answer.headers["Retry-After"]) > 0
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_without_a_build_host_all_jobs_wait_for_one(make_job, codes, backend):
     assert codes(second) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
     assert texts(backend, second)[0] == "1 job is before it."
     assert texts(backend, third)[0] == "2 jobs are before it."
-    assert "`buildsrht worker`" in texts(backend, first)[0]
+    assert "No build host is there" in texts(backend, first)[0]
 
 
 def test_the_next_job_for_which_a_slot_is_free_is_about_to_be_taken(make_job, codes, register):
