@@ -3,12 +3,13 @@
 Not even that somebody would have to sign in is said: that would tell which pages there are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from flask import Blueprint, render_template
 from flask.typing import ResponseReturnValue
 
+from buildsrht.backend import Backend
 from buildsrht.browsing import current_user
 from buildsrht.errors import BadInput, Conflict, FieldError
 from buildsrht.models import User
@@ -86,22 +87,21 @@ def appoint(owner: str) -> ResponseReturnValue:
 
 @routes.post("/users/<owner>/dismiss")
 def dismiss(owner: str) -> ResponseReturnValue:
-    author = _insist_on_administrator()
-    try:
-        administration.dismiss(current_backend(), author, owner)
-    except Conflict as refused:
-        return _user_page(owner, str(refused)), 400
-    # Who has dismissed themselves has nothing to see here any more.
-    browser.go("/" if owner == author.name else f"/admin/users/{owner}")
+    return _take_away(administration.dismiss, owner)
 
 
 @routes.post("/users/<owner>/suspend")
 def suspend(owner: str) -> ResponseReturnValue:
+    return _take_away(administration.suspend, owner)
+
+
+def _take_away(deed: Callable[[Backend, User, str], None], owner: str) -> ResponseReturnValue:
     author = _insist_on_administrator()
     try:
-        administration.suspend(current_backend(), author, owner)
+        deed(current_backend(), author, owner)
     except Conflict as refused:
         return _user_page(owner, str(refused)), 400
+    # Who has done it to themselves has nothing to see here any more.
     browser.go("/" if owner == author.name else f"/admin/users/{owner}")
 
 
