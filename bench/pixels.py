@@ -11,14 +11,13 @@ from bench.figures import Figures, Summary, percentile
 from bench.logs import LINES, LOG_SECONDS, TALK
 from bench.manifests import manifest
 from bench.place import Place
-from bench.service import Service, running
+from bench.service import OWNER, Service, running
 from bench.trivial import warm_up
 
 CHROMIUM = "/usr/bin/chromium"
 # Its sandbox refuses root; and a container may have next to nothing in /dev/shm.
 OPTIONS = [*(["--no-sandbox"] if os.geteuid() == 0 else []), "--disable-dev-shm-usage"]
-# Room for all lines, so that none waits until somebody scrolls.
-WINDOW = {"width": 1280, "height": 4000}
+WINDOW = {"width": 1280, "height": 1000}
 # The page is there before the first line is.
 TALK_LATER = f"set +x; sleep 10; {TALK}"
 # When each line was painted first, by the clock of this host: what runs after the callback of a
@@ -33,15 +32,6 @@ WATCH = r"""() => {
     };
     new MutationObserver(() => requestAnimationFrame(() => setTimeout(look))).observe(
         document.body, {subtree: true, childList: true, characterData: true});
-}"""
-# A page of the service that shows a job's log as its events tell of it.
-PAGE = "/login"
-SHOW = """(job) => {
-    new EventSource(`/api/jobs/${job}/events`).addEventListener("log", (event) => {
-        const part = document.createElement("pre");
-        part.textContent = JSON.parse(event.data).text;
-        document.body.append(part);
-    });
 }"""
 ALL_PAINTED = f"() => Object.keys(window.painted).length >= {LINES}"
 PAINT_MILLISECONDS = 10_000
@@ -76,9 +66,8 @@ def _delays(service: Service, page: Page) -> list[float]:
     the clocks."""
     with service.client() as client:
         job = client.submit(manifest(TALK_LATER))
-        page.goto(PAGE)
+        page.goto(f"/~{OWNER}/job/{job.id}")
         page.evaluate(WATCH)
-        page.evaluate(SHOW, job.id)
         client.await_success(job, LOG_SECONDS, pause=0.5)
     try:
         page.wait_for_function(ALL_PAINTED, timeout=PAINT_MILLISECONDS)

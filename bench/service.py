@@ -22,6 +22,7 @@ from buildsrht import database, embedded, processes
 from buildsrht.config import Config
 from worker.spares import SOCKET
 
+OWNER = "bench"
 BUILDSRHT = [sys.executable, "-P", "-m", "buildsrht"]
 START_SECONDS = 120
 STOP_SECONDS = 120
@@ -127,7 +128,7 @@ def _is_healthy(port: str) -> bool:
 
 
 def _create_token(env: Mapping[str, str]) -> str:
-    command = [*BUILDSRHT, "token", "create", "--user", "bench", "--scopes", "jobs:read jobs:write"]
+    command = [*BUILDSRHT, "token", "create", "--user", OWNER, "--scopes", "jobs:read jobs:write"]
     done = subprocess.run(
         command, env=env, check=True, capture_output=True, text=True, timeout=COMMAND_SECONDS
     )
