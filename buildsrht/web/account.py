@@ -27,11 +27,11 @@ def change_password() -> ResponseReturnValue:
     if accounts.find_by_password(backend, user.name, form.get("password", "")) is None:
         return _page(user, (FieldError("password", "is not the one that you have"),)), 403
     if form.get("new") != form.get("again"):
-        return _page(user, (FieldError("new password", "is not twice the same"),)), 400
+        return _page(user, (FieldError("again", "is not the same"),)), 400
     try:
         browser.begin(accounts.set_password(backend, user.name, form.get("new", "")))
     except BadInput as bad:
-        return _page(user, bad.errors), 400
+        return _page(user, tuple(FieldError("new", reason) for _, reason in bad.errors)), 400
     browser.go("/account")
 
 

