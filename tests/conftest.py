@@ -45,10 +45,14 @@ _EMPTY = "".join(
 
 
 def pytest_configure() -> None:
-    """Ctrl-C has its usual meaning for what tests start, also where a shell that runs the tests in
-    the background has it ignored."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Ctrl-C and a line that hangs up mean what they usually do to what tests start, also where the
+    shell that runs the tests in the background, or nohup, has them ignored."""
+    for number, usual in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, usual)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
