@@ -104,11 +104,11 @@ ROUTES = {
     ("GET", "/healthz"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/api/openapi.json"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/.well-known/oauth-authorization-server"): Row("open", (200, 200, 200, 200, 200, 200)),
-    # What is told outside the pages is told to all alike, of public jobs only.
     # Everybody sees these, and on them what they may find.
     ("GET", "/"): Row("cookie", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>"): Row("cookie", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>/<path:tags>"): Row("cookie", (200, 200, 200, 200, 200, 200)),
+    # What is told outside the pages is told to all alike, of public jobs only.
     ("GET", "/~<owner>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>/<path:tags>.svg"): Row("open", (200, 200, 200, 200, 200, 200)),
     ("GET", "/~<owner>/rss.xml"): Row("open", (200, 200, 200, 200, 200, 200)),
@@ -122,6 +122,12 @@ ROUTES = {
     ("POST", "/login"): Row(
         "cookie", (401, 401, 401, 401, 401, 401), form={"name": "owner", "password": "guessed"}
     ),
+    # Nobody registers until the operator lets them, nor forgets a password where no mail is sent.
+    **{
+        (method, rule): Row("cookie", (404, 404, 404, 404, 404, 404))
+        for rule in ("/register", "/forgot", "/reset/<text>")
+        for method in ("GET", "POST")
+    },
     # There is no provider until the operator names one.
     ("GET", "/login/provider"): Row("cookie", (404, 404, 404, 404, 404, 404)),
     ("GET", "/login/provider/callback"): Row("cookie", (404, 404, 404, 404, 404, 404)),
@@ -130,6 +136,9 @@ ROUTES = {
     # To be signed in is not to know the password.
     ("POST", "/account/password"): Row(
         "cookie", (303, 403, 303, 303, 303, 403), form={"password": "guessed"}
+    ),
+    ("POST", "/account/email"): Row(
+        "cookie", (303, 403, 303, 303, 303, 403), form={"current": "guessed"}
     ),
     ("POST", "/account/identities/<int:identity_id>/remove"): Row(
         "cookie", (303, 404, 303, 303, 303, 303)
@@ -248,6 +257,11 @@ ROUTES = {
             ("POST", "/admin/users/<owner>/appoint"),
             ("POST", "/admin/users/<owner>/dismiss"),
             ("POST", "/admin/users/<owner>/sign-out"),
+            ("POST", "/admin/users/<owner>/suspend"),
+            ("POST", "/admin/users/<owner>/restore"),
+            ("GET", "/admin/notice"),
+            ("POST", "/admin/notice"),
+            ("POST", "/admin/notice/end"),
         ],
         Row("cookie", (404, 404, 404, 404, 404, 404)),
     ),
