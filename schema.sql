@@ -225,11 +225,14 @@ CREATE TABLE job (
     plan jsonb NOT NULL DEFAULT '{}',
     -- Who asked for a cancel: it goes with the event, once the build host has ended the job.
     cancel_cause text,
+    -- Whose fault it was that the job failed: its build's, or this service's. Unknown of old jobs.
+    fault text CHECK (fault IN ('build', 'service')),
 
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),
     CONSTRAINT job_finished_once_final CHECK
         ((finished IS NOT NULL) = (status IN ('success', 'failed', 'timeout', 'cancelled'))),
+    CONSTRAINT job_fault_of_failed CHECK (fault IS NULL OR status IN ('failed', 'timeout')),
     CONSTRAINT job_idempotency UNIQUE (owner_id, idempotency_key)
 );
 CREATE INDEX job_owner ON job (owner_id, id DESC);

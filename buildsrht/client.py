@@ -15,7 +15,7 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self, TypedDict, cast
+from typing import IO, Any, NotRequired, Self, TypedDict, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -55,6 +55,8 @@ class Job(TypedDict):
     tags: str | None
     runner: str | None
     visibility: str
+    # From an older server it does not come.
+    fault: NotRequired[str | None]
 
 
 class Artifact(TypedDict):

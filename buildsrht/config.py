@@ -219,6 +219,7 @@ class Worker:
     boot_timeout: int = option(duration, "120s")
     job_timeout: int = option(duration, "45m")
     lease: int = option(duration, "60s")
+    attempts: int = option(positive, "3")
 
 
 @dataclass(frozen=True)

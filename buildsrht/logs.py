@@ -24,7 +24,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from buildsrht.marks import Marker, Marks
-from buildsrht.models import Job, Log
+from buildsrht.models import Job, JobStatus, Log
 from buildsrht.storage import Storage
 
 CHUNK = 256 * 1024
@@ -32,9 +32,23 @@ CHUNK = 256 * 1024
 MARKS = ".marks"
 # Nothing in Redis outlives its use by more than this, whatever else goes wrong.
 LIVE_SECONDS = 7 * 86400
+# A run that was given up may still be there, and not know. Of what it sends nothing is taken once a
+# later attempt has written something.
+FENCED = """
+local attempt, seconds = tonumber(ARGV[1]), ARGV[2]
+local newest = tonumber(redis.call("GET", KEYS[3]) or 0)
+if attempt < newest then
+    return 1
+end
+if attempt > newest then
+    redis.call("SET", KEYS[3], attempt, "EX", seconds)
+end
+"""
 # At once, for those who read meanwhile.
-APPEND = """
-local offset, data, mark, seconds = unpack(ARGV)
+APPEND = (
+    FENCED
+    + """
+local offset, data, mark = unpack(ARGV, 3)
 if redis.call("STRLEN", KEYS[1]) ~= tonumber(offset) then
     return 0
 end
@@ -46,6 +60,15 @@ if mark ~= "" then
 end
 return 1
 """
+)
+REPLACE = (
+    FENCED
+    + """
+redis.call("SET", KEYS[1], ARGV[3], "EX", seconds)
+redis.call("SET", KEYS[2], ARGV[4], "EX", seconds)
+return 1
+"""
+)
 # The first half of PostgreSQL's advisory lock on the logs of one job; the second is its id.
 SEAL_LOCK = 0x6C6F67
 
@@ -69,8 +92,22 @@ class LogName(NamedTuple):
         return f"{self.live_key}:marks"
 
     @property
+    def live_keys(self) -> list[str]:
+        """The log, its marks, and which attempt at its job writes to it."""
+        return [self.live_key, self.live_marks_key, f"buildsrht:attempt:{self.job_id}"]
+
+    @property
     def storage_marks_key(self) -> str:
         return f"{self.storage_key}.marks"
+
+    @property
+    def earlier_key(self) -> str:
+        """Where what earlier attempts wrote is, until the log is sealed."""
+        return f"{self.storage_key}.earlier"
+
+    @property
+    def earlier_marks_key(self) -> str:
+        return f"{self.earlier_key}.marks"
 
 
 @dataclass(frozen=True)
@@ -94,6 +131,7 @@ class Logs:
         self._redis = redis
         self._storage = storage
         self._append = redis.register_script(APPEND)
+        self._replace = redis.register_script(REPLACE)
 
     def view(self, session: Session, name: LogName) -> LogView:
         """The log now; one that nobody has written yet is empty and not sealed."""
@@ -148,31 +186,62 @@ class Logs:
                 return
             yield chunk
 
-    def append(self, name: LogName, offset: int, data: bytes, mark: bytes = b"") -> bool:
+    def append(
+        self, name: LogName, attempt: int, offset: int, data: bytes, mark: bytes = b""
+    ) -> bool:
         """Add to the live log, and to its marks. False, and nothing is added, if the log does not
-        end at this offset: nobody is to read anything at another place than it was written."""
-        keys = [name.live_key, name.live_marks_key]
-        return bool(self._append(keys, [offset, data, mark, LIVE_SECONDS]))
+        end at this offset: nobody is to read anything at another place than it was written. From
+        an attempt that is not the newest any more nothing is added either."""
+        return bool(self._append(name.live_keys, [attempt, LIVE_SECONDS, offset, data, mark]))
 
-    def replace(self, name: LogName, spool: Path) -> None:
-        """Make the live log, and its marks, what the spool holds."""
-        self._redis.set(name.live_marks_key, spool_marks(spool), ex=LIVE_SECONDS)
-        self._redis.set(name.live_key, spool.read_bytes(), ex=LIVE_SECONDS)
+    def replace(self, name: LogName, attempt: int, spool: Path) -> None:
+        """Make the live log, and its marks, what the spool holds; not for an attempt that is not
+        the newest any more."""
+        held = [spool.read_bytes(), spool_marks(spool)]
+        self._replace(name.live_keys, [attempt, LIVE_SECONDS, *held])
+
+    def fence(self, name: LogName, attempt: int) -> None:
+        """From now on no attempt before this one adds to the live logs of this job."""
+        self._append(name.live_keys, [attempt, LIVE_SECONDS, -1, b"", b""])
+
+    def keep_earlier(self, name: LogName, data: bytes, marks: bytes) -> None:
+        """Keep what has been written so far for the next attempt, which goes on from there."""
+        self._storage.put(name.earlier_marks_key, [marks])
+        self._storage.put(name.earlier_key, [data])
+
+    def earlier(self, name: LogName) -> tuple[bytes, bytes]:
+        """What earlier attempts wrote, and its marks."""
+        try:
+            data = self._storage.read_all(name.earlier_key)
+            return data, self._storage.read_all(name.earlier_marks_key)
+        except FileNotFoundError:
+            return b"", b""
 
     def seal(
-        self, session: Session, name: LogName, chunks: Iterator[bytes], marks: bytes = b""
-    ) -> None:
+        self,
+        session: Session,
+        name: LogName,
+        attempt: int,
+        chunks: Iterator[bytes],
+        marks: bytes = b"",
+    ) -> bool:
         """Put the finished log into storage and remember its length, digest and lines.
 
         The caller commits, and only then calls `drop_live`. A log that is sealed stays as it is:
         of a build host and a janitor that gave it up, the first one to come here decides. Of a job
-        that was deleted nothing is kept.
+        that was deleted nothing is kept. False if the log is another attempt's by now, or will be.
         """
         session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
         # Until the caller commits the job cannot be deleted.
-        job = select(Job.id).where(Job.id == name.job_id).with_for_update(read=True, key_share=True)
-        if session.scalar(job) is None or _sealed(session, [name]):
-            return
+        row = session.execute(
+            select(Job.attempt, Job.status)
+            .where(Job.id == name.job_id)
+            .with_for_update(read=True, key_share=True)
+        ).one_or_none()
+        if row and (row.attempt != attempt or row.status == JobStatus.QUEUED):
+            return False
+        if row is None or _sealed(session, [name]):
+            return True
         counted = _Counted(chunks)
         stored = self._storage.put(name.storage_key, counted)
         self._storage.put(name.storage_marks_key, [marks])
@@ -185,6 +254,7 @@ class Logs:
                 lines=counted.lines,
             )
         )
+        return True
 
     def live_chunks(self, name: LogName) -> Iterator[bytes]:
         """Whatever Redis still has, for sealing the log of a build host that is gone."""
@@ -194,9 +264,14 @@ class Logs:
         """The same of its marks."""
         return cast(bytes, self._redis.get(name.live_marks_key) or b"")
 
-    def drop_live(self, name: LogName) -> None:
+    def drop_live(self, name: LogName, attempt: int = 1) -> None:
+        """What has been sealed is needed nowhere else. The setup log is the last of a job's."""
+        keys = [name.live_key, name.live_marks_key]
         with contextlib.suppress(RedisError):
-            self._redis.delete(name.live_key, name.live_marks_key)
+            self._redis.delete(*(name.live_keys if name.task_id is None else keys))
+        if attempt > 1:
+            for key in (name.earlier_key, name.earlier_marks_key):
+                self._storage.delete(key)
 
 
 class _Counted:
@@ -239,8 +314,9 @@ class LogWriter:
     missed is sent with the next bytes that it takes.
     """
 
-    def __init__(self, logs: Logs, name: LogName, spool: Path):
+    def __init__(self, logs: Logs, name: LogName, attempt: int, spool: Path):
         self._logs = logs
+        self._attempt = attempt
         self.name = name
         self.spool = spool
         self._file = spool.open("ab", buffering=0)
@@ -263,8 +339,9 @@ class LogWriter:
             self.size += written
             rest = rest[written:]
         with contextlib.suppress(RedisError):
-            if not self._logs.append(self.name, self.size - len(data), data, mark):
-                self._logs.replace(self.name, self.spool)
+            offset = self.size - len(data)
+            if not self._logs.append(self.name, self._attempt, offset, data, mark):
+                self._logs.replace(self.name, self._attempt, self.spool)
 
     def close(self) -> None:
         self._file.close()

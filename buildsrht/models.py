@@ -28,6 +28,13 @@ class JobStatus(enum.StrEnum):
         return self not in (JobStatus.PENDING, JobStatus.QUEUED, JobStatus.RUNNING)
 
 
+class Fault(enum.StrEnum):
+    """Whose fault it was that a job failed."""
+
+    BUILD = "build"
+    SERVICE = "service"
+
+
 class TaskStatus(enum.StrEnum):
     PENDING = "pending"
     RUNNING = "running"
@@ -103,6 +110,7 @@ class Base(DeclarativeBase):
         list[dict[str, Any]]: JSONB,
         dict[str, Any]: JSONB,
         JobStatus: Word(JobStatus),
+        Fault: Word(Fault),
         TaskStatus: Word(TaskStatus),
         Visibility: Word(Visibility),
         SecretKind: Word(SecretKind),
@@ -369,6 +377,7 @@ class Job(Base):
     tree_id: Mapped[int | None] = mapped_column(ForeignKey("tree.id"))
     plan: Mapped[dict[str, Any]] = mapped_column(default=dict)
     cancel_cause: Mapped[str | None]
+    fault: Mapped[Fault | None]
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(

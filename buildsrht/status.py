@@ -2,6 +2,8 @@
 
         execute=false        start            claimed
     job:   pending ───────▶ queued ───────▶ running ───▶ success │ failed │ timeout │ cancelled
+              │                │ ▲ its build   │
+              │                │ └─ host lost ─┘
               └──────────────┴── cancel ──▶ cancelled
 
     task:  pending ───▶ running ───▶ success │ failed
@@ -55,9 +57,32 @@ def move_job(
     """
     if to.is_final:
         changes["finished"] = func.now()
+    before = Job.status.in_(_before(JOB_FOLLOWS, to))
+    _move_job(session, job_id, to, before, *only_if, cause=cause, **changes)
+    if to.is_final:
+        note_end_of_job(session, job_id, to)
+
+
+def queue_again(
+    session: Session, job_id: int, *only_if: ColumnElement[bool], cause: str, **changes: Any
+) -> None:
+    """Move a job that runs back into the queue, with the same promises. Whoever does so knows that
+    nobody runs it any more."""
+    runs = Job.status == JobStatus.RUNNING
+    _move_job(session, job_id, JobStatus.QUEUED, runs, *only_if, cause=cause, **changes)
+
+
+def _move_job(
+    session: Session,
+    job_id: int,
+    to: JobStatus,
+    *only_if: ColumnElement[bool],
+    cause: str | None,
+    **changes: Any,
+) -> None:
     moved = session.execute(
         update(Job)
-        .where(Job.id == job_id, Job.status.in_(_before(JOB_FOLLOWS, to)), *only_if)
+        .where(Job.id == job_id, *only_if)
         .values(status=to, updated=func.now(), **changes)
         .execution_options(synchronize_session=False)
         .returning(Job.id, Job.owner_id, Job.status, Job.attempt)
@@ -65,8 +90,6 @@ def move_job(
     if moved is None:
         raise Conflict(f"job {job_id} cannot become {to} now")
     events.record(session, moved, EventKind.STATUS, cause=cause)
-    if to.is_final:
-        note_end_of_job(session, job_id, to)
 
 
 def move_task(session: Session, task_id: int, to: TaskStatus) -> None:

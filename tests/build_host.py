@@ -47,13 +47,15 @@ class BuildHost:
     def _writer(self, task: str | None) -> LogWriter:
         if task not in self._writers:
             spool = self._spools / (task or ".setup")
-            self._writers[task] = LogWriter(self._backend.logs, self._name(task), spool)
+            self._writers[task] = LogWriter(
+                self._backend.logs, self._name(task), self._run.attempt, spool
+            )
         return self._writers[task]
 
     def _seal(self, task: str | None) -> None:
         writer = self._writer(task)
         writer.close()
-        seal_spool(self._backend, writer.name, writer.spool)
+        seal_spool(self._backend, writer.name, self._run.attempt, writer.spool)
         del self._writers[task]
 
     def _name(self, task: str | None) -> LogName:

@@ -269,12 +269,12 @@ def write_log(backend: Backend, tmp_path: Path) -> Callable[..., LogWriter]:
 
     def write(job: Job, task: str | None, data: bytes, *, seal: bool = False) -> LogWriter:
         name = jobs.log_name(job, task)
-        writer = LogWriter(backend.logs, name, tmp_path / f"{job.id}-{task}.spool")
+        writer = LogWriter(backend.logs, name, job.attempt, tmp_path / f"{job.id}-{task}.spool")
         writer.write(data)
         if seal:
             with backend.transaction() as session:
                 chunks = spool_chunks(writer.spool)
-                backend.logs.seal(session, name, chunks, spool_marks(writer.spool))
+                backend.logs.seal(session, name, job.attempt, chunks, spool_marks(writer.spool))
             backend.logs.drop_live(name)
         return writer
 

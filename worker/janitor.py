@@ -38,7 +38,7 @@ from worker import cgroups, inventory, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked
 from worker.kept import clearing
-from worker.logbook import seal_spool, spooled_logs
+from worker.logbook import hand_back_spooled, seal_spool, spooled_logs
 from worker.qemu import escaped
 
 log = logging.getLogger(__name__)
@@ -196,9 +196,11 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
         return
     logs = spooled_logs(job_id, directory)
     lost = LOST.format(runner=backend.config.worker.name)
+    if hand_back_spooled(backend, job_id, attempt, lost, logs):
+        return
     said = f"\n{lost}\n".encode()
     for name, spool in logs:
-        seal_spool(backend, name, spool, last_words=said if name == logs[-1][0] else b"")
+        seal_spool(backend, name, attempt, spool, last_words=said if name == logs[-1][0] else b"")
     with backend.transaction() as session:
         job = session.get(Job, job_id)
         if job and job.status == JobStatus.RUNNING and job.attempt == attempt:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 from buildsrht.backend import Backend
 from buildsrht.logs import MARKS, LogName, LogWriter, marks_of, spool_chunks, spool_marks
+from buildsrht.models import Job, JobStatus
+from buildsrht.services.retries import Written, hand_back
 from worker.disguises import disguises, is_partly_too_short
 from worker.errors import RunnerError
 from worker.masking import Masker
 from worker.patience import patiently
 
 SPOOL = "spool"
+SpooledLog = tuple[LogName, Path]
 
 
 class OutputLimitReached(RunnerError):
@@ -26,21 +29,33 @@ class OutputLimitReached(RunnerError):
 class Logbook:
     """`setup` stays open to the end; `current` is the log of what is going on now."""
 
-    def __init__(self, backend: Backend, job_id: int, directory: Path):
+    def __init__(self, backend: Backend, job_id: int, attempt: int, directory: Path):
         self._backend = backend
         self._job_id = job_id
+        self._attempt = attempt
         self._directory = directory / SPOOL
         self._directory.mkdir()
+        if attempt > 1:
+            self._go_on_from_earlier()
         self._left = backend.config.limits.log
         self._hidden: set[bytes] = set()
         self._masker: Masker | None = None
         self._has_warned = False
+        self._is_handed_back = False
         self.setup = self._open(None)
         self.current = self.setup
 
     def _open(self, task_id: int | None) -> LogWriter:
         name = LogName(self._job_id, task_id)
-        return LogWriter(self._backend.logs, name, self._directory / spool_name(name))
+        spool = self._directory / spool_name(name)
+        return LogWriter(self._backend.logs, name, self._attempt, spool)
+
+    def _go_on_from_earlier(self) -> None:
+        name = LogName(self._job_id, None)
+        spool = self._directory / spool_name(name)
+        data, marks = self._backend.logs.earlier(name)
+        spool.write_bytes(data)
+        marks_of(spool).write_bytes(marks)
 
     def mask(self, values: Iterable[bytes]) -> None:
         """From now on no log shows any of these secrets, as far as worker.disguises knows them."""
@@ -104,8 +119,23 @@ class Logbook:
         self._left -= len(data)
         self.current.write(data)
 
+    def hand_back(self, cause: str) -> bool:
+        """Have the job begun again, and leave its log, which says the cause, to the next attempt;
+        False if it is not to be begun again."""
+        self._flush()
+        found = spooled_logs(self._job_id, self._directory.parent)
+        job = (self._job_id, self._attempt)
+        self._is_handed_back = patiently(
+            lambda: hand_back_spooled(self._backend, *job, cause, found, is_said=True),
+            self._backend.config.worker.lease,
+        )
+        return self._is_handed_back
+
     def close(self) -> None:
         """Seal every log. Afterwards the spool is not needed any more."""
+        if self._is_handed_back:
+            self.setup.close()
+            return
         if self.current is not self.setup:
             self.end_task()
         self._flush()
@@ -115,14 +145,16 @@ class Logbook:
     def _seal(self, name: LogName) -> None:
         spool = self._directory / spool_name(name)
         lease = self._backend.config.worker.lease
-        patiently(lambda: seal_spool(self._backend, name, spool), lease)
+        patiently(lambda: seal_spool(self._backend, name, self._attempt, spool), lease)
 
 
 def spool_name(name: LogName) -> str:
     return str(name.task_id or "setup")
 
 
-def seal_spool(backend: Backend, name: LogName, spool: Path, last_words: bytes = b"") -> None:
+def seal_spool(
+    backend: Backend, name: LogName, attempt: int, spool: Path, last_words: bytes = b""
+) -> None:
     """Move one spool file into storage, and the log with it out of Redis.
 
     `last_words` end the sealed log. The spool stays as it is until then, so that trying again
@@ -130,13 +162,36 @@ def seal_spool(backend: Backend, name: LogName, spool: Path, last_words: bytes =
     """
     with backend.transaction() as session:
         chunks = chain(spool_chunks(spool), [last_words])
-        backend.logs.seal(session, name, chunks, spool_marks(spool))
-    backend.logs.drop_live(name)
+        is_ours = backend.logs.seal(session, name, attempt, chunks, spool_marks(spool))
+    if is_ours:
+        backend.logs.drop_live(name, attempt)
     spool.unlink()
     marks_of(spool).unlink(missing_ok=True)
 
 
-def spooled_logs(job_id: int, directory: Path) -> list[tuple[LogName, Path]]:
+def hand_back_spooled(
+    backend: Backend,
+    job_id: int,
+    attempt: int,
+    cause: str,
+    logs: list[SpooledLog],
+    *,
+    is_said: bool = False,
+) -> bool:
+    """Have a job begun again that a run on this host has left, if its logs are the setup log only;
+    the next attempt's goes on from there. See buildsrht.services.retries."""
+    if any(name.task_id is not None for name, _ in logs):
+        return False
+    is_left = (Job.id == job_id) & (Job.status == JobStatus.RUNNING) & (Job.attempt == attempt)
+
+    def written() -> Written:
+        found = [(spool.read_bytes(), spool_marks(spool)) for _, spool in logs]
+        return found[0] if found else (b"", b"")
+
+    return hand_back(backend, is_left, cause, written, is_said=is_said)
+
+
+def spooled_logs(job_id: int, directory: Path) -> list[SpooledLog]:
     """The logs that a run in `directory` has not sealed, the setup log first."""
     spools = sorted(
         (file for file in (directory / SPOOL).glob("*") if file.suffix != MARKS),

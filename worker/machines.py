@@ -17,7 +17,7 @@ from buildsrht.manifest import Manifest
 from buildsrht.services.phases import Name as Phase
 from worker import images, layers, snapshots, templates, vm
 from worker.accelerator import choose_accelerator
-from worker.errors import TROUBLE, RunnerError, SnapshotBroken
+from worker.errors import TROUBLE, Loss, RunnerError, SnapshotBroken
 from worker.guest import Guest
 from worker.kept.frozen import Freezable
 from worker.logbook import Logbook, OutputLimitReached
@@ -70,7 +70,7 @@ class Started:
     def freezable(self) -> Freezable:
         return self.vm
 
-    def explain_loss(self) -> str:
+    def explain_loss(self) -> Loss:
         return self.vm.explain_loss()
 
 

@@ -20,32 +20,29 @@ from buildsrht import config as settings
 from buildsrht import manifest as manifests
 from buildsrht.backend import Backend, open_backend
 from buildsrht.errors import BuildsError, Conflict
-from buildsrht.manifest import Manifest
-from buildsrht.models import JobStatus
+from buildsrht.manifest import Manifest, ManifestError
+from buildsrht.models import Fault, JobStatus
 from buildsrht.processes import die_with_parent, leave_no_core
 from buildsrht.services import phases, runs
 from buildsrht.services.phases import Name as Phase
 from buildsrht.services.runs import Run
 from worker import machines
 from worker.directories import owned_directory
-from worker.errors import GuestLost
+from worker.errors import GuestLost, GuestRefused, ImageMissing, Loss, MachineKilled
 from worker.guest import Guest
 from worker.kept import keeping
 from worker.kept.frozen import Freezable
 from worker.kept.keeping import Promise
-from worker.logbook import Logbook
+from worker.logbook import Logbook, OutputLimitReached
 from worker.machines import Wanted
 from worker.packages import JobFailed
 from worker.patience import patiently
+from worker.secrets import CannotOpen
 from worker.steps import STEPS, Build
 from worker.watch import Interrupted, Interruption, Watch
 
 log = logging.getLogger(__name__)
 
-ENDS_AS = {
-    Interruption.CANCELLED: JobStatus.CANCELLED,
-    Interruption.TIMEOUT: JobStatus.TIMEOUT,
-}
 NOT_ITS_OWN = (
     "\nNo machine is kept, as that was not the job's own;"
     " with `layers: false` in the manifest it would be."
@@ -53,13 +50,20 @@ NOT_ITS_OWN = (
 
 
 CAUSE_CHARACTERS = 500
+# What a build may do to itself; all else that ends a job is our fault.
+BUILDS_OWN = (JobFailed, GuestLost, GuestRefused, OutputLimitReached, ManifestError)
+# Of what is our fault: what another attempt would meet as well.
+LASTING = (ImageMissing, CannotOpen)
 
 
 class End(NamedTuple):
-    """How a job ended, and why, where that does not go without saying."""
+    """How a job ended, and why, where that does not go without saying. `again` says that another
+    attempt may do better."""
 
     status: JobStatus
     cause: str | None = None
+    fault: Fault | None = None
+    again: bool = False
 
 
 class Machine(Protocol):
@@ -81,7 +85,15 @@ class Machine(Protocol):
     def freezable(self) -> Freezable | None:
         """What can be frozen of it; None if it cannot be kept."""
 
-    def explain_loss(self) -> str: ...
+    def explain_loss(self) -> Loss: ...
+
+
+ENDS = {
+    Interruption.CANCELLED: End(JobStatus.CANCELLED),
+    Interruption.TIMEOUT: End(JobStatus.TIMEOUT, fault=Fault.BUILD),
+    # By then it is for others to end.
+    Interruption.LOST: End(JobStatus.FAILED, fault=Fault.SERVICE),
+}
 
 
 # A machine for a run; the guard is told how to kill it as soon as there is one, long before it is
@@ -106,14 +118,22 @@ def perform(backend: Backend, job_id: int, start: Start) -> None:
     directory = backend.config.worker.path / run_name(run)
     with Watch(backend, run, deadline) as watch:
         with owned_directory(directory), ExitStack() as machines:
-            with closing(Logbook(backend, job_id, directory)) as logbook:
+            with closing(Logbook(backend, job_id, run.attempt, directory)) as logbook:
                 attempt = _Attempt(backend, run, watch, logbook, directory)
                 end, promise = attempt.make(start, machines)
+                if end.again and end.cause and logbook.hand_back(end.cause):
+                    return
             if promise:
                 _finish_and_keep(backend, run, watch, end, promise)
                 return
         if watch.interruption != Interruption.LOST:
             _finish(backend, run, end)
+
+
+def _failed(error: BuildsError, cause: str) -> End:
+    if isinstance(error, BUILDS_OWN) and not isinstance(error, MachineKilled):
+        return End(JobStatus.FAILED, cause, Fault.BUILD)
+    return End(JobStatus.FAILED, cause, Fault.SERVICE, again=not isinstance(error, LASTING))
 
 
 def run_name(run: Run) -> str:
@@ -124,7 +144,10 @@ def run_name(run: Run) -> str:
 def _finish(backend: Backend, run: Run, end: End) -> JobStatus | None:
     """End the job; returns how it ended, None if somebody else ended it."""
     try:
-        return patiently(lambda: runs.finish(backend, run, *end), backend.config.worker.lease)
+        return patiently(
+            lambda: runs.finish(backend, run, end.status, end.cause, end.fault),
+            backend.config.worker.lease,
+        )
     except Conflict:
         log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
         return None
@@ -173,8 +196,8 @@ class _Attempt:
             interruption = self.watch.interruption
             if interruption:
                 cause = self._say_why(interruption.value)
-                return End(ENDS_AS.get(interruption, JobStatus.FAILED), cause), None
-            end = End(JobStatus.FAILED, self._say_why(str(error)))
+                return ENDS[interruption]._replace(cause=cause), None
+            end = _failed(error, self._say_why(str(error)))
             # Of no other error it is known that the guest waits to be asked for something.
             if not isinstance(error, JobFailed):
                 return end, None
@@ -182,12 +205,12 @@ class _Attempt:
                 self.logbook.say(NOT_ITS_OWN)
             return end, machine
         # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
-        except Exception:
+        except Exception as error:
             log.exception("job %d met an internal error", self.run.job_id)
             cause = self._say_why(
                 "An internal error of the build host ended this job; its log has more."
             )
-            return End(JobStatus.FAILED, cause), None
+            return End(JobStatus.FAILED, cause, Fault.SERVICE, isinstance(error, OSError)), None
 
     def _say_why(self, reason: str) -> str:
         """Say in the log why the job ended. Returns the first line of it, as the log shows it."""
@@ -237,8 +260,9 @@ class _Attempt:
         except GuestLost as error:
             if self.watch.interruption:
                 raise Interrupted(self.watch.interruption.value) from error
-            reason = str(error) or machine.explain_loss()
-            raise GuestLost(f"The machine was lost: {reason}.") from error
+            loss = Loss(str(error), was_killed=False) if str(error) else machine.explain_loss()
+            kind = MachineKilled if loss.was_killed else GuestLost
+            raise kind(f"The machine was lost: {loss.reason}.") from error
 
     def _promise(self, machine: Machine) -> Promise | None:
         if machine.freezable is None:

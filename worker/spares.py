@@ -34,7 +34,7 @@ from buildsrht.config import Config
 from buildsrht.processes import die_with_parent
 from worker import vm
 from worker.directories import owned_directory, short_path
-from worker.errors import MonitorError, RunnerError
+from worker.errors import Loss, MonitorError, RunnerError
 from worker.guest import AgentGuest, Identity
 from worker.images import BuiltImage
 from worker.platforms import Platform, digest
@@ -129,7 +129,7 @@ def _answer(machine: Vm, question: bytes, descriptors: list[int]) -> str:
         return json.dumps(_described(machine.body, machine.own_disk))
     if question == FREEZE:
         return _freeze(machine, descriptors[0])
-    return machine.explain_loss()
+    return json.dumps(machine.explain_loss())
 
 
 def _described(body: Body, own_disk: Path) -> dict[str, Any]:
@@ -171,8 +171,9 @@ class Borrowed:
             with contextlib.suppress(OSError):
                 line.shutdown(how)
 
-    def explain_loss(self) -> str:
-        return self._ask(EXPLAIN) or "its keeper was killed"
+    def explain_loss(self) -> Loss:
+        answer = self._ask(EXPLAIN)
+        return Loss(*json.loads(answer)) if answer else Loss("its keeper was killed", True)
 
     @property
     def body(self) -> Body:

@@ -30,7 +30,14 @@ from worker import network, qemu
 from worker.cgroups import Limits, limited
 from worker.confinement import confined
 from worker.console import Console
-from worker.errors import BootTimeout, GuestLost, GuestRefused, MonitorError, SnapshotBroken
+from worker.errors import (
+    BootTimeout,
+    GuestLost,
+    GuestRefused,
+    Loss,
+    MonitorError,
+    SnapshotBroken,
+)
 from worker.guest import AgentGuest, Identity
 from worker.images import BuiltImage
 from worker.monitor import Monitor
@@ -199,14 +206,16 @@ class Vm:
             return self._process.wait(END_SECONDS) == 0 or self._console.last_words() is not None
         return False
 
-    def explain_loss(self) -> str:
+    def explain_loss(self) -> Loss:
         """Why the machine is gone, for the log of its job."""
         try:
             status = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
-            return "it stopped answering"
+            return Loss("it stopped answering", was_killed=False)
+        if words := self._console.last_words():
+            return Loss(words, was_killed=False)
         ended = f"QEMU ended with status {status}. {self._last_error()}".rstrip()
-        return self._console.last_words() or ended
+        return Loss(ended, was_killed=status != 0)
 
     def _last_error(self) -> str:
         lines = network.said_by(self._directory).splitlines()
@@ -259,7 +268,7 @@ def _wait_until_up(vm: Vm, image: BuiltImage, deadline: float) -> None:
     try:
         vm.guest.become(Identity.new(), deadline)
     except (BootTimeout, GuestLost, GuestRefused) as error:
-        reason = str(error) or vm.explain_loss()
+        reason = str(error) or vm.explain_loss().reason
         console = vm.console.strip()
         raise BootTimeout(
             f"{image.name} did not come up: {reason}. Its console ends with:\n{console}"

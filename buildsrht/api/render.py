@@ -38,6 +38,8 @@ def job(config: Config, row: Job) -> dict[str, Any]:
         "image": row.image,
         "arch": row.arch,
         "group": row.group_id,
+        "attempt": row.attempt,
+        "fault": row.fault,
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from buildsrht.api.log_lines import WANTED_CHARACTERS
 from buildsrht.manifest import MAX_CHARACTERS
 from buildsrht.manifest.rules import MOST_TRIGGERS
-from buildsrht.models import JobStatus, TaskStatus, Visibility
+from buildsrht.models import Fault, JobStatus, TaskStatus, Visibility
 from buildsrht.services.groups import MEMBERS
 from buildsrht.services.jobs import (
     IDEMPOTENCY_KEY,
@@ -104,6 +104,14 @@ _JOB = answered(
         "image": described({"type": "string"}, "aliases resolved"),
         "arch": {"type": "string"},
         "group": described(optional(ID), "the id of its group"),
+        "attempt": {
+            "type": "integer",
+            "minimum": 0,
+            "description": "how many build hosts have taken it",
+        },
+        "fault": described(
+            {"enum": [*Fault, None]}, "whose fault it was that it failed, if it has"
+        ),
     },
 )
 

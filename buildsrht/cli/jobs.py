@@ -25,6 +25,7 @@ from buildsrht.client import Client, Job, Refused
 from buildsrht.follow import LogPrinter, follow
 
 WAITING = ("pending", "queued")
+OURS = "It was the service's fault and not the build's."
 WAITS_FOR = "query ($id: Int!) { job(id: $id) { waitsFor { text } } }"
 UPDATE = """
 mutation update($jobId: Int!, $visibility: Visibility, $tags: [String!], $note: String) {
@@ -83,6 +84,7 @@ def _describe(job: Job, reasons: Iterable[str]) -> str:
     return "\n".join(
         [
             f"job {job['id']}: {job['status']}",
+            *([OURS] if job.get("fault") == "service" else []),
             *reasons,
             *(f"{name}: {printable(value)}" for name, value in facts.items() if value),
             *(f"{name:{width}}  {status:7}  {log}" for name, status, log in rows),

@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from buildsrht.config import Config
 from buildsrht.courier.payload import job_url
 from buildsrht.errors import BuildsError
-from buildsrht.models import Job, JobGroup, User
+from buildsrht.models import Fault, Job, JobGroup, User
 from buildsrht.services.triggers import Errand
 
 SUBJECT_WITHOUT_TAGS = "builds.sr.ht"
@@ -45,6 +45,7 @@ To set one, open this within an hour, once:
 
 If it was not you, leave it: the password that you have stays as it is.
 """
+OURS = "It was this service's fault and not the build's. Its log says what happened."
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -146,6 +147,7 @@ def _about_job(config: Config, job: Job) -> list[str]:
     tasks = [task for task in job.tasks if not task.name.startswith("_")]
     return [
         _headline(job),
+        OURS if job.fault == Fault.SERVICE else "",
         job.note or "",
         job_url(config, job),
         "\n".join(f"{MARKS.get(task.status, DASH)} {task.name}" for task in tasks),

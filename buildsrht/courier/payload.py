@@ -40,6 +40,7 @@ def describe_job(config: Config, job: Job) -> dict[str, Any]:
         ],
         "tags": "/".join(job.tags) or None,
         "url": job_url(config, job),
+        "fault": job.fault,
     }
 
 

@@ -15,6 +15,7 @@ from buildsrht.graphql.pages import read_page
 from buildsrht.logs import LogName
 from buildsrht.models import (
     Artifact,
+    Fault,
     Job,
     JobGroup,
     JobStatus,
@@ -44,6 +45,7 @@ artifact = ObjectType("Artifact")
 ENUMS = [
     EnumType("JobStatus", JobStatus),
     EnumType("TaskStatus", TaskStatus),
+    EnumType("Fault", Fault),
     EnumType("Visibility", Visibility),
 ]
 

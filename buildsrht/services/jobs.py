@@ -465,36 +465,28 @@ def try_cancel(session: Session, job_id: int, cause: str) -> bool:
     """Cancel a waiting job at once; ask for a running one. `cause` is who did so. False when it is
     over already.
 
-    Three conditional updates, because the job may move on between any two of them, and can do so
-    only in this order.
+    Holds the job's row, so that it does not move on between the look at it and the deed.
     """
-    return (
-        _cancel_waiting(session, job_id, JobStatus.PENDING, cause)
-        or _cancel_waiting(session, job_id, JobStatus.QUEUED, cause)
-        or _request_cancel(session, job_id, cause)
-    )
-
-
-def _cancel_waiting(session: Session, job_id: int, status: JobStatus, cause: str) -> bool:
-    try:
-        move_job(session, job_id, JobStatus.CANCELLED, Job.status == status, cause=cause)
-    except Conflict:
+    status = session.scalar(select(Job.status).where(Job.id == job_id).with_for_update())
+    if status is None or status.is_final:
         return False
+    if status == JobStatus.RUNNING:
+        _request_cancel(session, job_id, cause)
+    else:
+        move_job(session, job_id, JobStatus.CANCELLED, Job.status == status, cause=cause)
     return True
 
 
-def _request_cancel(session: Session, job_id: int, cause: str) -> bool:
-    requested = session.execute(
+def _request_cancel(session: Session, job_id: int, cause: str) -> None:
+    session.execute(
         update(Job)
         .where(Job.id == job_id, Job.status == JobStatus.RUNNING)
         .values(
             cancel_requested=func.coalesce(Job.cancel_requested, func.now()),
             cancel_cause=func.coalesce(Job.cancel_cause, cause),
         )
-        .returning(Job.id)
         .execution_options(synchronize_session=False)
     )
-    return requested.first() is not None
 
 
 def discard(backend: Backend, job_id: int) -> None:

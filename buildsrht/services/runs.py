@@ -22,7 +22,8 @@ from sqlalchemy.sql import ColumnElement
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
-from buildsrht.models import Job, JobStatus, Task, TaskStatus, Tree
+from buildsrht.models import Fault, Job, JobStatus, Task, TaskStatus, Tree
+from buildsrht.services.retries import Written, hand_back
 from buildsrht.status import move_job, move_task
 from buildsrht.storage import StorageError
 
@@ -144,7 +145,13 @@ def record_plan(backend: Backend, run: Run, **facts: Any) -> None:
         )
 
 
-def finish(backend: Backend, run: Run, status: JobStatus, cause: str | None = None) -> JobStatus:
+def finish(
+    backend: Backend,
+    run: Run,
+    status: JobStatus,
+    cause: str | None = None,
+    fault: Fault | None = None,
+) -> JobStatus:
     """End the job and return how it ended.
 
     A cancel that was accepted wins over any other end, so that its `{}` was never a lie. Raises
@@ -153,7 +160,9 @@ def finish(backend: Backend, run: Run, status: JobStatus, cause: str | None = No
     with backend.transaction() as session:
         try:
             not_cancelled = Job.cancel_requested.is_(None)
-            end_job(session, run.job_id, status, run.is_ours, not_cancelled, cause=cause)
+            end_job(
+                session, run.job_id, status, run.is_ours, not_cancelled, cause=cause, fault=fault
+            )
             return status
         except Conflict:
             cause = session.scalar(select(Job.cancel_cause).where(Job.id == run.job_id))
@@ -167,10 +176,12 @@ def end_job(
     status: JobStatus,
     *only_if: ColumnElement[bool],
     cause: str | None = None,
+    fault: Fault | None = None,
 ) -> None:
     """Move a running job to its end, and with it the task that was running."""
     is_running = Job.status == JobStatus.RUNNING
-    move_job(session, job_id, status, is_running, *only_if, cause=cause, lease_expires=None)
+    changes = {"lease_expires": None, "fault": fault}
+    move_job(session, job_id, status, is_running, *only_if, cause=cause, **changes)
     interrupted = session.scalars(
         select(Task.id).where(Task.job_id == job_id, Task.status == TaskStatus.RUNNING)
     ).all()
@@ -179,12 +190,13 @@ def end_job(
 
 
 def end_abandoned(session: Session, job: Job, cause: str) -> None:
-    """End a job that nobody runs any more. A cancel that was accepted is kept, as in `finish`."""
+    """End a job that nobody runs any more, which is our fault. A cancel that was accepted is kept,
+    as in `finish`."""
     is_ours = Job.attempt == job.attempt
     if job.cancel_requested:
         end_job(session, job.id, JobStatus.CANCELLED, is_ours, cause=job.cancel_cause)
     else:
-        end_job(session, job.id, JobStatus.FAILED, is_ours, cause=cause)
+        end_job(session, job.id, JobStatus.FAILED, is_ours, cause=cause, fault=Fault.SERVICE)
 
 
 def log_names(session: Session, job_id: int) -> list[LogName]:
@@ -210,23 +222,26 @@ def requeue_missing(backend: Backend) -> list[int]:
 
 
 def expire_leases(backend: Backend) -> list[int]:
-    """End every job whose build host has not been heard of in time. Returns their ids.
+    """End every job whose build host has not been heard of in time, or have it begun again. Returns
+    their ids.
 
     Each in a transaction of its own, so that one that cannot be ended now holds up no other.
     """
     with backend.transaction() as session:
         expired = session.scalars(select(Job.id).where(_lease_expired())).all()
-    return [job_id for job_id in expired if _end_lost(backend, job_id)]
+    return [job_id for job_id in expired if _resolve_lost(backend, job_id)]
 
 
 def _lease_expired() -> ColumnElement[bool]:
     return (Job.status == JobStatus.RUNNING) & (Job.lease_expires < func.now())
 
 
-def _end_lost(backend: Backend, job_id: int) -> bool:
-    """End one job; False when somebody else does, or it is alive after all. As everywhere, its
-    logs are sealed before its status is final."""
+def _resolve_lost(backend: Backend, job_id: int) -> bool:
+    """End one job, or have it begun again; False when somebody else does, or it is alive after all.
+    As everywhere, its logs are sealed before its status is final."""
     try:
+        if _hand_back_lost(backend, job_id):
+            return True
         with backend.transaction() as session:
             job = session.scalar(
                 select(Job)
@@ -241,8 +256,24 @@ def _end_lost(backend: Backend, job_id: int) -> bool:
         log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
         return False
     for name in sealed:
-        backend.logs.drop_live(name)
+        backend.logs.drop_live(name, job.attempt)
     return True
+
+
+def _hand_back_lost(backend: Backend, job_id: int) -> bool:
+    with backend.transaction() as session:
+        job = session.scalar(select(Job).where(Job.id == job_id, _lease_expired()))
+    if job is None:
+        return False
+    lost = (Job.id == job.id) & (Job.attempt == job.attempt) & _lease_expired()
+    name = LogName(job.id, None)
+
+    def written() -> Written:
+        # Its host may still be there, and not know: what it sends from now on nobody sees.
+        backend.logs.fence(name, job.attempt + 1)
+        return b"".join(backend.logs.live_chunks(name)), backend.logs.live_marks(name)
+
+    return hand_back(backend, lost, _lost(job), written, if_free=True)
 
 
 def _lost(job: Job) -> str:
@@ -257,5 +288,5 @@ def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogNam
     for name in written:
         last_words = [said] if name == written[-1] else []
         chunks = chain(backend.logs.live_chunks(name), last_words)
-        backend.logs.seal(session, name, chunks, backend.logs.live_marks(name))
+        backend.logs.seal(session, name, job.attempt, chunks, backend.logs.live_marks(name))
     return written

@@ -14,7 +14,7 @@ from flask.typing import ResponseReturnValue
 from buildsrht import urls
 from buildsrht.browsing import current_user
 from buildsrht.errors import BadInput, FieldError, NotFound
-from buildsrht.models import Job, JobEvent, KeptMachine, User
+from buildsrht.models import Job, JobEvent, JobStatus, KeptMachine, User
 from buildsrht.problems import Problems
 from buildsrht.services import artifacts, deletion, history, jobs, kept, phases
 from buildsrht.services.jobs import may_operate, require_job, require_own_job
@@ -82,6 +82,7 @@ def show(owner: str, job_id: int) -> ResponseReturnValue:
         wanted=wanted,
         artifacts=[(each, _download(each)) for each in kept_artifacts],
         is_gone=artifacts.is_gone,
+        new_key=forms.new_key,
         manifest=harmless(job.manifest[:MANIFEST_CHARACTERS]),
         left_out=max(0, len(job.manifest) - MANIFEST_CHARACTERS),
         machine=machine,
@@ -108,7 +109,12 @@ def _wanted(job: Job) -> Wanted | None:
 def _cause(job: Job, events: Sequence[JobEvent]) -> str | None:
     """Why it came into the state that it is in, where that does not go without saying."""
     causes = [event.cause for event in events if event.status == job.status and event.cause]
-    return harmless(causes[-1]) if causes and job.status.is_final else None
+    is_told = job.status.is_final or _waits_again(job)
+    return harmless(causes[-1]) if causes and is_told else None
+
+
+def _waits_again(job: Job) -> bool:
+    return job.status == JobStatus.QUEUED and job.attempt > 0
 
 
 def _download(artifact: Any) -> str:

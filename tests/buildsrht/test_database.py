@@ -23,7 +23,7 @@ NEXT_STEP = """
 from alembic import op
 
 revision = "9000"
-down_revision = "0004"
+down_revision = "0005"
 
 
 def upgrade():
@@ -275,7 +275,7 @@ def test_an_older_database_is_refused_with_the_remedy(empty, next_release):
     next_release()
 
     with pytest.raises(
-        OperatorError, match=r"at revision 0004 .* 9000: run `buildsrht db migrate`"
+        OperatorError, match=r"at revision 0005 .* 9000: run `buildsrht db migrate`"
     ):
         database.require_current(empty)
     assert database.init(empty) is False

@@ -31,14 +31,14 @@ def view(backend, make_job):
 
 @pytest.fixture
 def writer(backend, tmp_path):
-    return LogWriter(backend.logs, SETUP, tmp_path / "spool")
+    return LogWriter(backend.logs, SETUP, 1, tmp_path / "spool")
 
 
 @pytest.fixture
 def seal(backend):
     def put(*chunks, name=SETUP):
         with backend.transaction() as session:
-            backend.logs.seal(session, name, iter(chunks))
+            backend.logs.seal(session, name, 1, iter(chunks))
 
     return put
 
@@ -82,7 +82,7 @@ def test_any_range_can_be_read(view, writer, monkeypatch, start, end):
 
 def test_logs_do_not_mix(backend, view, writer, tmp_path):
     writer.write(b"setup")
-    LogWriter(backend.logs, LogName(1, 1), tmp_path / "other").write(b"task")
+    LogWriter(backend.logs, LogName(1, 1), 1, tmp_path / "other").write(b"task")
 
     assert content(view()) == b"setup"
     assert content(view(LogName(1, 1))) == b"task"
@@ -128,16 +128,16 @@ def test_what_redis_missed_while_it_was_away_comes_with_the_next_bytes(
 ):
     writer.write(b"one\n")
     away = Logs(open_redis(f"unix://{tmp_path}/nobody.sock"), backend.storage)
-    LogWriter(away, SETUP, writer.spool).write(b"two\n")
+    LogWriter(away, SETUP, 1, writer.spool).write(b"two\n")
     assert content(view()) == b"one\n"
 
-    LogWriter(backend.logs, SETUP, writer.spool).write(b"three\n")
+    LogWriter(backend.logs, SETUP, 1, writer.spool).write(b"three\n")
 
     assert content(view()) == b"one\ntwo\nthree\n"
 
 
 def test_a_write_that_redis_took_twice_is_put_right(backend, view, writer):
-    backend.logs.append(SETUP, 0, b"one\n")  # an answer was lost, and the client sent it again
+    backend.logs.append(SETUP, 1, 0, b"one\n")  # an answer was lost, and the client sent it again
 
     writer.write(b"one\n")
 
@@ -148,7 +148,7 @@ def test_a_writer_that_was_restarted_goes_on_where_it_was(backend, view, writer)
     writer.write(b"one\n")
     writer.close()
 
-    again = LogWriter(backend.logs, SETUP, writer.spool)
+    again = LogWriter(backend.logs, SETUP, 1, writer.spool)
     again.write(b"two\n")
 
     assert again.size == 8
@@ -163,7 +163,7 @@ def test_a_sealed_log_is_the_same_log(backend, view, writer):
     before = content(view())
 
     with backend.transaction() as session:
-        backend.logs.seal(session, SETUP, spool_chunks(writer.spool))
+        backend.logs.seal(session, SETUP, 1, spool_chunks(writer.spool))
     backend.logs.drop_live(SETUP)
 
     assert (view().sealed, view().size, content(view())) == (True, 8, before)
@@ -204,7 +204,7 @@ def test_a_seal_that_fails_leaves_the_log_as_it_was(backend, view, writer, seal)
 
 def seal_from(backend, chunks):
     with backend.transaction() as session:
-        backend.logs.seal(session, SETUP, chunks)
+        backend.logs.seal(session, SETUP, 1, chunks)
 
 
 def test_a_log_that_is_sealed_while_it_is_read_is_read_to_its_end(
@@ -248,7 +248,7 @@ def test_many_logs_of_a_job_are_found_with_as_few_questions_as_one(backend, make
     names = [LogName(job.id, None), *(LogName(job.id, task.id) for task in job.tasks)]
     for number, name in enumerate(names[:30]):
         seal(b"x" * number, name=name)
-    backend.logs.append(names[30], 0, b"live")
+    backend.logs.append(names[30], 1, 0, b"live")
     asked = []
 
     with backend.transaction() as session:
@@ -292,7 +292,7 @@ def test_what_was_written_when_is_known_at_once_and_for_ever(backend, view, writ
 
     with backend.transaction() as session:
         chunks = spool_chunks(writer.spool)
-        backend.logs.seal(session, SETUP, chunks, log_module.spool_marks(writer.spool))
+        backend.logs.seal(session, SETUP, 1, chunks, log_module.spool_marks(writer.spool))
     backend.logs.drop_live(SETUP)
 
     assert times(view()) == expected
@@ -317,7 +317,7 @@ def test_a_writer_that_goes_on_with_a_spool_goes_on_with_its_lines(backend, view
     writer.close()
     clock(2000)
 
-    LogWriter(backend.logs, SETUP, writer.spool).write(b"three\n")
+    LogWriter(backend.logs, SETUP, 1, writer.spool).write(b"three\n")
 
     assert view().marks().before_line(4) == (8, 2)
 

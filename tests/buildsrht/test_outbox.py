@@ -13,7 +13,7 @@ from sqlalchemy import event, func, select, update
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
-from buildsrht.models import Delivery, Job, JobGroup, JobStatus
+from buildsrht.models import Delivery, Job, JobGroup, JobStatus, TaskStatus
 from buildsrht.services import groups, jobs, runs, triggers
 from buildsrht.status import move_job
 
@@ -85,7 +85,8 @@ def cancel_waiting(backend, owner):
 
 
 def lose_the_host(backend, owner):
-    runs.claim(backend, 1, "host-1")
+    run = runs.claim(backend, 1, "host-1")
+    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     with backend.transaction() as session:
         session.execute(update(Job).values(lease_expires=func.now()))
     runs.expire_leases(backend)

@@ -196,7 +196,7 @@ def test_what_happens_to_a_job_is_told_at_once(service, watch, backend):
     with watch(service) as lines:
         runs.claim(backend, 1, "host-1")
         assert any('"running"' in line for line in lines)
-        backend.logs.append(LogName(1, None), 0, b"Starting.\n")
+        backend.logs.append(LogName(1, None), 1, 0, b"Starting.\n")
         assert any("Starting." in line for line in lines)
 
 

@@ -56,7 +56,7 @@ def seal_log(live):
         marks = [marker.mark(piece, NOON + 1000 * at) for at, piece in enumerate(pieces)]
         with live.transaction() as session:
             name = log_name(job, task)
-            live.logs.seal(session, name, iter(pieces), b"".join(marks))
+            live.logs.seal(session, name, job.attempt, iter(pieces), b"".join(marks))
 
     return seal
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from buildsrht import processes
 from buildsrht.backend import Backend
+from worker.errors import Loss
 from worker.guest import AgentGuest
 
 HERE = Path(__file__).parent
@@ -39,8 +40,8 @@ class FakeMachine:
         processes.stop(self._process, signal.SIGKILL, 5)
         self._channel.shutdown(socket.SHUT_RDWR)
 
-    def explain_loss(self) -> str:
-        return "it was only a fake"
+    def explain_loss(self) -> Loss:
+        return Loss("it was only a fake", was_killed=True)
 
 
 @contextmanager

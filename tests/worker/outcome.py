@@ -47,7 +47,7 @@ def assert_nothing_is_left(backend: Backend) -> None:
     """No run directory, no live log, and every log that was written is sealed."""
     work = backend.config.worker.path
     assert not work.exists() or list(work.iterdir()) == []
-    assert list(backend.redis.scan_iter("buildsrht:log:*")) == []
+    assert list(backend.redis.scan_iter("buildsrht:*")) == []
 
 
 def sealed_logs(backend: Backend, job_id: int) -> int:

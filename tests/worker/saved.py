@@ -21,6 +21,7 @@ from buildsrht import manifest as manifests
 from buildsrht.config import Config
 from tests.worker.fakes import FakeMachine, fake_machine
 from worker import snapshots, vm
+from worker.errors import Loss
 from worker.machines import Wanted
 from worker.snapshots import Snapshot
 
@@ -108,8 +109,8 @@ class PretendedVm:
         for name in ("state", "empty.qcow2"):
             (directory / name).write_text(name)
 
-    def explain_loss(self) -> str:
-        return "it was only pretended"
+    def explain_loss(self) -> Loss:
+        return Loss("it was only pretended", was_killed=True)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def crashed(backend, make_job):
     directory = backend.config.worker.path / f"{job.id}-{run.attempt}"
     directory.mkdir(parents=True)
     (directory / OWNER).write_text(DEAD)
-    logbook = Logbook(backend, job.id, directory)
+    logbook = Logbook(backend, job.id, run.attempt, directory)
     logbook.say("setting up")
     runs.move_run_task(backend, run, job.tasks[0].id, "running")
     logbook.start_task(job.tasks[0].id)

@@ -4,9 +4,12 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import func, update
 
 from buildsrht.logs import LogName, spool_chunks
-from tests.worker.outcome import read_log
+from buildsrht.models import Job
+from buildsrht.services import runs
+from tests.worker.outcome import read_log, sealed_logs
 from worker.logbook import Logbook, OutputLimitReached, seal_spool, spooled_logs
 
 SECRET = b"correct-horse-battery"
@@ -25,7 +28,7 @@ def open_logbook(backend, job, tmp_path):
     def open_it(limit=1000):
         limits = replace(backend.config.limits, log=limit)
         limited = replace(backend, config=replace(backend.config, limits=limits))
-        return Logbook(limited, job.id, tmp_path)
+        return Logbook(limited, job.id, job.attempt, tmp_path)
 
     return open_it
 
@@ -158,7 +161,7 @@ def test_a_log_that_its_run_did_not_live_to_seal_has_its_marks(
 
     logs = spooled_logs(job.id, tmp_path)
     for name, spool in logs:
-        seal_spool(backend, name, spool, b"lost\n")
+        seal_spool(backend, name, 1, spool, b"lost\n")
 
     assert [name.task_id for name, _ in logs] == [None, job.tasks[0].id]
     with backend.transaction() as session:
@@ -166,3 +169,26 @@ def test_a_log_that_its_run_did_not_live_to_seal_has_its_marks(
     assert [view.lines for view in views] == [2, 2]
     assert all(view.marks().time_at(0) for view in views)
     assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_a_run_that_was_given_up_seals_nothing_and_takes_nothing_away(backend, make_job, tmp_path):
+    make_job()
+    books = []
+    for attempt in (1, 2):
+        runs.claim(backend, 1, f"host-{attempt}")
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        books.append(Logbook(backend, 1, attempt, directory))
+        books[-1].say(f"attempt {attempt}")
+        with backend.transaction() as session:
+            session.execute(update(Job).values(lease_expires=func.now()))
+        if attempt == 1:
+            runs.expire_leases(backend)
+    before = read_log(backend, 1)
+    assert before.endswith(b"attempt 2\n")
+
+    books[0].close()
+    assert (read_log(backend, 1), sealed_logs(backend, 1)) == (before, 0)
+
+    books[1].close()
+    assert (read_log(backend, 1), sealed_logs(backend, 1)) == (before, 1)

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import socket
 import tarfile
 import threading
 import time
@@ -15,7 +16,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from buildsrht.models import Artifact, Job, JobStatus, TaskStatus, Tree
+from buildsrht.models import Artifact, Fault, Job, JobStatus, TaskStatus, Tree
 from buildsrht.services import history, jobs, runs, trees
 from tests.archives import archive
 from tests.worker.fakes import fake_boot, work_horse
@@ -27,8 +28,9 @@ from tests.worker.outcome import (
     sealed_logs,
 )
 from tests.worker.repositories import git, make_repository
-from worker import machines, steps
-from worker.errors import RunnerError
+from worker import janitor, machines, steps
+from worker.errors import ImageMissing, RunnerError
+from worker.packages import JobFailed
 from worker.run_job import perform
 
 MIB = 1024 * 1024
@@ -379,13 +381,112 @@ def test_a_cause_is_one_line_masked_as_in_the_log_and_not_endless(run_manifest, 
     @contextmanager
     def boot(wanted):
         wanted.logbook.mask([b"correct horse battery"])
-        raise RunnerError("said correct horse battery" + "x" * 1000 + "\nand its console")
+        raise JobFailed("said correct horse battery" + "x" * 1000 + "\nand its console")
         yield
 
     outcome = run_manifest(boot=boot)
     [cause] = causes(backend)[-1:]
     assert cause == "said ***" + "x" * 492
     assert cause in outcome.setup_log
+
+
+@pytest.mark.parametrize(
+    ("keys", "fault"),
+    [
+        ({"tasks": {"build": "exit 3"}}, Fault.BUILD),
+        ({"tasks": {"build": "kill -TERM $PPID; sleep 60"}}, Fault.BUILD),
+        ({"tasks": {"build": "kill -KILL $PPID"}}, Fault.SERVICE),
+        ({"packages": ["no-such-package"]}, Fault.BUILD),
+        ({"tasks": {"build": "true"}}, None),
+    ],
+)
+def test_whose_fault_it_was_is_on_record(run_manifest, fetch, keys, fault):
+    run_manifest(**keys)
+    assert fetch(1).fault == fault
+
+
+def test_a_time_limit_is_the_builds_own_fault(run_manifest, backend, fetch):
+    run_manifest(backend=limited(backend, "worker", job_timeout=1), tasks={"build": "sleep 300"})
+    assert (fetch(1).status, fetch(1).fault) == (JobStatus.TIMEOUT, Fault.BUILD)
+
+
+# --- attempts -------------------------------------------------------------------------------------
+
+
+def fails_at_first(error):
+    """No machine for the first attempt, and one for all others."""
+    attempts = []
+
+    @contextmanager
+    def boot(wanted):
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise error
+        with fake_boot(wanted) as machine:
+            yield machine
+
+    return boot
+
+
+@pytest.mark.parametrize("error", [RunnerError("no machine"), OSError("disk full")])
+def test_a_job_that_we_could_not_begin_is_begun_again(backend, make_job, fetch, error):
+    job = make_job(manifest=manifest_of(tasks={"build": "echo built >>log; cat log"}))
+    boot = fails_at_first(error)
+
+    perform(backend, job.id, boot)
+    assert (fetch(1).status, fetch(1).attempt, fetch(1).fault) == (JobStatus.QUEUED, 1, None)
+    perform(backend, job.id, boot)
+
+    outcome = outcome_of(backend, job.id)
+    assert (outcome.status, fetch(1).attempt) == (JobStatus.SUCCESS, 2)
+    assert "\nThe job is begun again: attempt 2 of 3.\nJob 1 on " in outcome.setup_log
+    assert outcome.setup_log.count("starting debian/trixie") == 2
+    assert_nothing_is_left(backend)
+
+
+def test_a_machine_that_is_killed_before_the_first_task_costs_an_attempt(backend, make_job, fetch):
+    job = make_job(manifest=manifest_of(packages=["anything"]))
+
+    @contextmanager
+    def boot(wanted):
+        with fake_boot(wanted) as machine:
+            machine.kill()
+            yield machine
+
+    perform(backend, job.id, boot)
+    assert fetch(1).status == JobStatus.QUEUED
+    perform(backend, job.id, fake_boot)
+
+    assert fetch(1).attempt == 2
+    assert "The machine was lost: it was only a fake." in outcome_of(backend, job.id).setup_log
+
+
+def test_what_another_attempt_would_meet_as_well_is_told_at_once(run_manifest, fetch):
+    outcome = run_manifest(boot=fails_at_first(ImageMissing("not built here")))
+    assert (outcome.status, fetch(1).fault) == (JobStatus.FAILED, Fault.SERVICE)
+    assert outcome.setup_log.endswith("\nnot built here\n")
+
+
+def test_a_work_horse_that_is_killed_before_the_first_task_costs_an_attempt(
+    backend, make_job, fetch, tmp_path
+):
+    # It takes connections and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        job = make_job(manifest=manifest_of(sources=[f"http://127.0.0.1:{port}/nothing"]))
+        with work_horse(backend, job.id, tmp_path) as horse:
+            wait_until(lambda: b"The machine is up" in read_log(backend, job.id))
+            horse.kill()
+
+    janitor.sweep_host(backend)
+    assert fetch(1).status == JobStatus.QUEUED
+    perform(backend, job.id, fails_at_first(ImageMissing("not built here")))
+
+    log = outcome_of(backend, job.id).setup_log
+    runner = backend.config.worker.name
+    assert f"\nThe process that ran this job on {runner} died.\nThe job is begun again" in log
+    assert log.endswith("not built here\n")
+    assert_nothing_is_left(backend)
 
 
 # --- artifacts ------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def test_why_it_was_lost_can_be_asked(config, template, work, stock):
         with borrow(config, template, vm.no_guard) as machine:
             with pytest.raises(GuestLost):
                 machine.guest.run(["sudo", "poweroff", "--force", "--force"], lambda _: None)
-            assert machine.explain_loss() == "it powered itself off"
+            assert machine.explain_loss() == ("it powered itself off", False)
 
 
 @pytest.mark.vm

@@ -117,9 +117,11 @@ def test_there_is_an_end_to_what_is_found(client, job, write_log):
     assert (len(found["matches"]), found["more"]) == (log_lines.MATCHES, True)
 
 
-def test_the_first_error_is_that_of_the_task_that_failed(client, backend, make_job, write_log):
-    job = make_job("queued")
-    run = runs.claim(backend, job.id, "build-1")
+def test_the_first_error_is_that_of_the_task_that_failed(
+    client, backend, make_job, write_log, fetch
+):
+    run = runs.claim(backend, make_job().id, "build-1")
+    job = fetch(run.job_id)
     for task, ends in (("build", TaskStatus.SUCCESS), ("test", TaskStatus.FAILED)):
         for status in (TaskStatus.RUNNING, ends):
             runs.move_run_task(backend, run, run.task_ids[task], status)

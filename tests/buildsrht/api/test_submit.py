@@ -47,6 +47,8 @@ def test_a_submission_is_answered_with_the_whole_job(submit, owner):
         "image": "debian/trixie",
         "arch": "amd64",
         "group": None,
+        "attempt": 0,
+        "fault": None,
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from buildsrht.courier import letter
 from buildsrht.courier.letter import BadAddress
-from buildsrht.models import Delivery, Job, JobGroup, JobStatus, Task, TaskStatus, User
+from buildsrht.models import Delivery, Fault, Job, JobGroup, JobStatus, Task, TaskStatus, User
 from buildsrht.services.triggers import Errand
 
 BEGAN = datetime(2024, 5, 4, 12, tzinfo=UTC)
@@ -85,6 +85,13 @@ def test_it_says_how_the_job_ended(compose, config):
         "\N{BALLOT X} test\n"
         "- deploy\n"
     )
+
+
+def test_it_says_when_that_was_our_fault(compose):
+    lost = job()
+    lost.fault = Fault.SERVICE
+    said = compose(lost).said
+    assert "1m 5s\n\nIt was this service's fault and not the build's. Its log says" in said
 
 
 def test_a_job_without_tags_and_note_does_without(compose, config):

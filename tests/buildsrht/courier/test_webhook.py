@@ -46,6 +46,7 @@ def test_the_end_of_a_job_is_told_in_full(end_job, receiver, attempt, backend):
         ],
         "tags": "a/b",
         "url": f"{origin}/~owner/job/1",
+        "fault": None,
     }
 
 

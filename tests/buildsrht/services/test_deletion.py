@@ -218,7 +218,7 @@ def test_of_a_job_that_is_gone_no_log_is_kept(backend, owner, make_job, stored):
     erase_deleted(backend)
 
     with backend.transaction() as session:
-        backend.logs.seal(session, LogName(job.id, None), iter([b"late\n"]))
+        backend.logs.seal(session, LogName(job.id, None), job.attempt, iter([b"late\n"]))
 
     assert stored() == []
 

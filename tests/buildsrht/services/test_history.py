@@ -115,7 +115,10 @@ def test_a_cancel_tells_who_cancelled_and_a_group_that_it_was_the_group(
 
 
 def test_a_lost_build_host_is_the_cause_but_of_no_cancel(make_job, backend, owner, transitions):
-    lost, cancelled = make_job("running"), make_job("running")
+    lost, cancelled = make_job(), make_job()
+    for job in (lost, cancelled):
+        run = runs.claim(backend, job.id, RUNNER)
+        runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     jobs.cancel(backend, cancelled.id, owner)
     with backend.transaction() as session:
         past = datetime.now(UTC) - timedelta(seconds=1)

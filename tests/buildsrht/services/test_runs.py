@@ -7,7 +7,7 @@ from sqlalchemy import func, select, update
 
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
-from buildsrht.models import Job, JobStatus, Task, TaskStatus
+from buildsrht.models import Fault, Job, JobStatus, Task, TaskStatus
 from buildsrht.services import jobs, runs
 from buildsrht.services.runs import Summons
 from buildsrht.storage import StorageError
@@ -181,10 +181,21 @@ def test_a_job_that_is_in_redis_is_not_sent_twice(backend, make_job):
 
 
 @pytest.fixture
-def lose_host(backend, run):
-    """The host that has job 1 was not heard of for too long."""
+def begin(backend):
+    """The first task of a run has begun."""
+
+    def begin(run):
+        runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
+
+    return begin
+
+
+@pytest.fixture
+def lose_host(backend, run, begin):
+    """The host that has job 1, and has begun its first task, was not heard of for too long."""
 
     def lose():
+        begin(run)
         with backend.transaction() as session:
             session.execute(update(Job).values(lease_expires=func.now()))
 
@@ -194,11 +205,10 @@ def lose_host(backend, run):
 def test_a_job_whose_host_is_lost_has_failed_and_so_has_its_task(
     backend, run, lose_host, fetch, task_statuses
 ):
-    runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     lose_host()
 
     assert runs.expire_leases(backend) == [1]
-    assert fetch(1).status == JobStatus.FAILED
+    assert (fetch(1).status, fetch(1).fault) == (JobStatus.FAILED, Fault.SERVICE)
     assert task_statuses() == ["failed", "pending"]
 
 
@@ -245,9 +255,10 @@ def test_a_job_ends_with_its_logs_in_storage_or_not_yet(
 
 
 def test_a_job_that_cannot_be_ended_now_holds_up_no_other(
-    backend, lose_host, fetch, make_job, write_log, monkeypatch
+    backend, lose_host, fetch, make_job, write_log, begin, monkeypatch
 ):
-    other = make_job("running")
+    other = make_job("queued")
+    begin(runs.claim(backend, other.id, "host-1"))
     write_log(fetch(1), "build", b"written")
     lose_host()
     put = backend.storage.put
@@ -280,11 +291,12 @@ def test_a_host_that_comes_back_cannot_change_what_was_sealed(
     assert kept == b"as Redis had it\nThe build host host-1 was lost.\n"
 
 
-def test_every_lost_job_is_ended(backend, lose_host, make_job):
-    make_job("running")
+def test_every_lost_job_is_ended(backend, lose_host, make_job, begin):
+    begin(runs.claim(backend, make_job().id, "host-2"))
     lose_host()
 
     assert set(runs.expire_leases(backend)) == {1, 2}
     with backend.transaction() as session:
         assert set(session.scalars(select(Job.status))) == {JobStatus.FAILED}
-        assert set(session.scalars(select(Task.status))) == {TaskStatus.PENDING}
+        statuses = sorted(session.scalars(select(Task.status)))
+    assert statuses == ["failed", "failed", "pending", "pending"]

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from buildsrht.models import Artifact, JobStatus, KeptMachine, TaskStatus, Visibility
+from buildsrht.models import Artifact, Fault, Job, JobStatus, KeptMachine, TaskStatus, Visibility
 from buildsrht.services import phases, runs
 from buildsrht.web import job_logs
 from buildsrht.web.markdown import render
@@ -145,6 +145,44 @@ def test_of_one_long_line_there_is_all_that_is_ever_shown(open_job, make_job, ho
     working.finish("failed")
 
     assert open_job(job).text.count("x" * 4000) == 2
+
+
+def test_whose_fault_it_was_is_said_and_it_is_run_again_by_a_click(
+    backend, open_job, browser, make_job, fetch
+):
+    run = runs.claim(backend, make_job().id, "host-1")
+    runs.finish(backend, run, JobStatus.FAILED, "The machine was lost.", Fault.SERVICE)
+
+    open_job(fetch(1))
+    assert "fault and not the build" in browser.text
+    browser.send("/resubmit/1/as-it-is")
+
+    assert (fetch(2).manifest, fetch(2).status) == (fetch(1).manifest, JobStatus.QUEUED)
+    browser.open("/~owner")
+    assert browser.text.count("fault and not the build") == 1
+
+
+def test_of_the_builds_own_fault_nothing_is_said(backend, open_job, browser, make_job, fetch):
+    run = runs.claim(backend, make_job().id, "host-1")
+    runs.finish(backend, run, JobStatus.FAILED, "task build: exit status 1", Fault.BUILD)
+
+    open_job(fetch(1))
+
+    assert "fault" not in browser.text
+
+
+def test_a_job_that_is_begun_again_says_why(backend, open_job, browser, make_job, fetch):
+    runs.claim(backend, make_job().id, "host-1")
+    with backend.transaction() as session:
+        session.execute(update(Job).values(lease_expires=datetime.now(UTC) - timedelta(days=1)))
+    runs.expire_leases(backend)
+
+    open_job(fetch(1))
+    assert "The build host host-1 was lost." in browser.text
+
+    runs.claim(backend, 1, "host-2")
+    open_job(fetch(1))
+    assert "Attempt 2" in browser.text
 
 
 def test_what_a_build_host_said_of_its_end_is_there(backend, open_job, browser, make_job):

@@ -13,6 +13,7 @@ from pathlib import Path
 from buildsrht import config as settings
 from buildsrht.backend import Backend, open_backend
 from tests.worker.fakes import FakeMachine, fake_machine
+from worker.errors import Loss
 from worker.images import BuiltImage
 from worker.kept.frozen import Kept
 from worker.kept.keeper import keep
@@ -51,7 +52,7 @@ class KeepableMachine:
         subprocess.run(pack, check=True)
         self._machine.kill()
 
-    def explain_loss(self) -> str:
+    def explain_loss(self) -> Loss:
         return self._machine.explain_loss()
 
 
