@@ -458,12 +458,16 @@ CREATE TABLE notice (
 );
 CREATE UNIQUE INDEX notice_shown ON notice ((true)) WHERE ended IS NULL;
 
--- What each build host last said of itself: see buildsrht.services.runners.
+-- The build hosts. One that drains takes no job and goes on with those that it has; one that is
+-- retired is kept for its name's sake. `facts` is what it last said of itself, and when: see
+-- buildsrht.services.runners.
 CREATE TABLE runner (
     id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name text NOT NULL UNIQUE,
     seen timestamptz NOT NULL DEFAULT now(),
-    facts jsonb NOT NULL DEFAULT '{}'
+    facts jsonb NOT NULL DEFAULT '{}',
+    enrolled timestamptz NOT NULL DEFAULT now(),
+    state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'draining', 'retired'))
 );
 
 -- Bytes in storage whose rows are gone, until the janitor has deleted them too: everything whose

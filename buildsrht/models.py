@@ -35,6 +35,14 @@ class Fault(enum.StrEnum):
     SERVICE = "service"
 
 
+class RunnerState(enum.StrEnum):
+    """What a build host may do."""
+
+    ACTIVE = "active"
+    DRAINING = "draining"
+    RETIRED = "retired"
+
+
 class TaskStatus(enum.StrEnum):
     PENDING = "pending"
     RUNNING = "running"
@@ -111,6 +119,7 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSONB,
         JobStatus: Word(JobStatus),
         Fault: Word(Fault),
+        RunnerState: Word(RunnerState),
         TaskStatus: Word(TaskStatus),
         Visibility: Word(Visibility),
         SecretKind: Word(SecretKind),
@@ -573,6 +582,8 @@ class Runner(Base):
     name: Mapped[str]
     seen: Mapped[datetime] = _generated()
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    enrolled: Mapped[datetime] = _generated()
+    state: Mapped[RunnerState] = mapped_column(default=RunnerState.ACTIVE)
 
 
 class Erasure(Base):

@@ -1,4 +1,4 @@
-"""What it takes to lose no job: whose fault a failure was."""
+"""What it takes to lose no job: whose fault a failure was, and which build hosts take jobs."""
 
 from alembic import op
 
@@ -11,6 +11,10 @@ CHANGES = """
 ALTER TABLE job ADD COLUMN fault text CHECK (fault IN ('build', 'service'));
 ALTER TABLE job ADD CONSTRAINT job_fault_of_failed
     CHECK (fault IS NULL OR status IN ('failed', 'timeout'));
+
+ALTER TABLE runner ADD COLUMN enrolled timestamptz NOT NULL DEFAULT now();
+ALTER TABLE runner ADD COLUMN state text NOT NULL DEFAULT 'active'
+    CHECK (state IN ('active', 'draining', 'retired'));
 """
 
 
