@@ -17,7 +17,9 @@ CREATE TABLE "user" (
     -- An Argon2 hash in its own notation; nobody signs in without one but through a provider.
     password text,
     -- Since when an operator keeps this account from doing anything.
-    suspended timestamptz
+    suspended timestamptz,
+    -- When a job of theirs was last begun: who waits longest for a turn is next.
+    served timestamptz
 );
 CREATE UNIQUE INDEX user_email ON "user" (lower(email));
 
@@ -227,6 +229,10 @@ CREATE TABLE job (
     cancel_cause text,
     -- Whose fault it was that the job failed: its build's, or this service's. Unknown of old jobs.
     fault text CHECK (fault IN ('build', 'service')),
+    -- What a build host must have besides the image.
+    labels text[] NOT NULL DEFAULT '{}',
+    -- Until when this attempt may run; somebody else sees to it if its build host does not.
+    deadline timestamptz,
 
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),
@@ -240,6 +246,9 @@ CREATE INDEX job_group_member ON job (group_id) WHERE group_id IS NOT NULL;
 CREATE INDEX job_tree ON job (tree_id) WHERE tree_id IS NOT NULL;
 -- The janitor and the queue page read unfinished jobs only; this index stays small for ever.
 CREATE INDEX job_unfinished ON job (id) WHERE status IN ('pending', 'queued', 'running');
+-- Whose turn it is: see buildsrht.services.dispatch.
+CREATE INDEX job_queued ON job (owner_id, queued, id) WHERE status = 'queued';
+CREATE INDEX job_running ON job (owner_id) WHERE status = 'running';
 -- What others may find of a user's. Badges and feeds tell of those that are over, and of the first of
 -- their tags.
 CREATE INDEX job_published ON job (owner_id, id DESC) WHERE visibility = 'public';
@@ -468,6 +477,16 @@ CREATE TABLE runner (
     facts jsonb NOT NULL DEFAULT '{}',
     enrolled timestamptz NOT NULL DEFAULT now(),
     state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'draining', 'retired'))
+);
+
+-- What only one process has to do, and which one does: see buildsrht.services.duties.
+CREATE TABLE duty (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE,
+    holder text NOT NULL,
+    until timestamptz NOT NULL,
+    since timestamptz NOT NULL DEFAULT now(),
+    heard timestamptz NOT NULL DEFAULT now()
 );
 
 -- Bytes in storage whose rows are gone, until the janitor has deleted them too: everything whose

@@ -6,9 +6,11 @@ child makes its own: neither database connections nor the storage's threads surv
 
 import logging
 import select
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 from redis import Redis
@@ -27,12 +29,41 @@ from buildsrht.config import Config
 from buildsrht.keys import Keys
 from buildsrht.logs import Logs
 from buildsrht.outbox import Outbox, finish_group
-from buildsrht.queue import IdQueue, delivery_queue, job_queue, push_queue, reset_queue
+from buildsrht.queue import IdQueue, JobQueue, delivery_queue, job_queue, push_queue, reset_queue
 from buildsrht.storage import Storage
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 10
+# A server that is cut off says nothing, and the kernel alone would wait for it for a quarter of an
+# hour.
+SILENT_SECONDS = 10
+REDIS_OVER_TCP = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        socket.TCP_KEEPIDLE: SILENT_SECONDS // 2,
+        socket.TCP_KEEPINTVL: SILENT_SECONDS // 5,
+        socket.TCP_KEEPCNT: 3,
+        socket.TCP_USER_TIMEOUT: SILENT_SECONDS * 1000,
+    },
+}
+# The last five are the server's side of the same: what a client that is cut off held, others get.
+SESSION = (
+    "timezone=UTC",
+    "lock_timeout=10s",
+    "statement_timeout=30s",
+    "idle_in_transaction_session_timeout=120s",
+    f"tcp_keepalives_idle={SILENT_SECONDS // 2}",
+    f"tcp_keepalives_interval={SILENT_SECONDS // 5}",
+    "tcp_keepalives_count=3",
+    f"tcp_user_timeout={SILENT_SECONDS * 1000}",
+)
+POSTGRES_OVER_TCP = {
+    "keepalives_idle": SILENT_SECONDS // 2,
+    "keepalives_interval": SILENT_SECONDS // 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": SILENT_SECONDS * 1000,
+}
 
 # What the libraries raise when a server is away or too busy to answer in time.
 OUTAGES = (
@@ -49,7 +80,7 @@ class Backend:
     config: Config
     engine: Engine
     redis: Redis
-    queue: IdQueue
+    queue: JobQueue
     deliveries: IdQueue
     pushes: IdQueue
     resets: IdQueue
@@ -87,10 +118,12 @@ class Backend:
 
 
 def open_redis(url: str) -> Redis:
+    options: dict[str, Any] = {} if url.startswith("unix:") else REDIS_OVER_TCP
     return Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(ExponentialBackoff(cap=0.5), retries=2),
+        **options,
     )
 
 
@@ -115,7 +148,8 @@ def open_backend(config: Config) -> Backend:
         hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
-            "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=30s",
+            **POSTGRES_OVER_TCP,
+            "options": " ".join(f"-c {setting}" for setting in SESSION),
         },
     )
     event.listen(engine, "checkout", _refuse_hung_up)

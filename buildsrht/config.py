@@ -36,6 +36,13 @@ def size(text: str) -> int:
     return _quantity(text, SIZE_UNITS, "a size such as 64MiB")
 
 
+def size_text(size: int) -> str:
+    """A size as people read it: 1.2 GiB."""
+    units = sorted(SIZE_UNITS.items(), key=lambda unit: unit[1], reverse=True)
+    name, unit = next((each for each in units if size >= each[1]), units[-1])
+    return f"{size / unit:.1f} {name}"
+
+
 def _quantity(text: str, units: Mapping[str, int], expected: str) -> int:
     match = re.fullmatch(r"([1-9][0-9]*)([A-Za-z]+)", text)
     if not match or match[2] not in units:
@@ -53,6 +60,10 @@ def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]*", text):
         raise ValueError("expected a whole number above zero")
     return int(text)
+
+
+def positive_or_auto(text: str) -> int | None:
+    return None if text == "auto" else positive(text)
 
 
 def number(text: str) -> int:
@@ -129,6 +140,14 @@ def runner_name(text: str) -> str:
     return text
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Names such as `gpu` or `debian/trixie`, several separated by white space."""
+    for word in text.split():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9._+/-]*", word):
+            raise ValueError(f"{word} is no name of lower-case letters, digits and dashes")
+    return tuple(text.split())
+
+
 class Destination(NamedTuple):
     """Somewhere that may be reached although the rules forbid it; any port when it is None."""
 
@@ -197,6 +216,8 @@ class Limits:
     artifact: int = option(size, "1GiB")
     tree: int = option(size, "64MiB")
     pushes: int = option(positive, "60")
+    user_jobs: int = option(number, "0")
+    jobs: int = option(number, "0")
 
 
 @dataclass(frozen=True)
@@ -210,16 +231,20 @@ class Images:
 @dataclass(frozen=True)
 class Worker:
     name: str = option(runner_name, "%(hostname)s")
-    count: int = option(positive, "2")
+    count: int = option(positive_or_auto, "auto")
     path: Path = option(Path, "%(var)s/work")
     disk_reserve: int = option(size, "4GiB")
+    memory_reserve: int = option(size, "512MiB")
     accelerator: str = option(one_of("auto", "kvm", "tcg"), "auto")
     memory: int = option(size, "2GiB")
     cpus: int = option(positive, "2")
     boot_timeout: int = option(duration, "120s")
     job_timeout: int = option(duration, "45m")
-    lease: int = option(duration, "60s")
+    lease: int = option(duration, "20s")
+    patience: int = option(duration, "5m")
     attempts: int = option(positive, "3")
+    images: tuple[str, ...] = option(names, "")
+    labels: tuple[str, ...] = option(names, "")
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,7 @@ class User(Base):
     email: Mapped[str | None]
     password: Mapped[str | None]
     suspended: Mapped[datetime | None]
+    served: Mapped[datetime | None]
 
     @property
     def canonical_name(self) -> str:
@@ -387,6 +388,8 @@ class Job(Base):
     plan: Mapped[dict[str, Any]] = mapped_column(default=dict)
     cancel_cause: Mapped[str | None]
     fault: Mapped[Fault | None]
+    labels: Mapped[list[str]] = mapped_column(default=list)
+    deadline: Mapped[datetime | None]
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(
@@ -584,6 +587,19 @@ class Runner(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     enrolled: Mapped[datetime] = _generated()
     state: Mapped[RunnerState] = mapped_column(default=RunnerState.ACTIVE)
+
+
+class Duty(Base):
+    """What only one process has to do, and which one does."""
+
+    __tablename__ = "duty"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    holder: Mapped[str]
+    until: Mapped[datetime]
+    since: Mapped[datetime] = _generated()
+    heard: Mapped[datetime] = _generated()
 
 
 class Erasure(Base):

@@ -1,18 +1,29 @@
 """A build host that does with a job what a test wants, and only that."""
 
 from buildsrht.backend import Backend
+from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, LogWriter
 from buildsrht.models import Job, JobStatus, TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.jobs import log_name
+from buildsrht.services.runs import Run
 from worker.logbook import seal_spool
+
+
+def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
+    """Have a build host take this job, whoever's turn it is; None if it cannot be had."""
+    try:
+        with backend.transaction() as session:
+            return runs.begin(backend, session, job_id, runner)
+    except Conflict:
+        return None
 
 
 class BuildHost:
     """Takes a job, and does with its tasks, logs and artifacts what a test wants."""
 
     def __init__(self, backend: Backend, job_id: int):
-        run = runs.claim(backend, job_id, "host-1")
+        run = claim(backend, job_id, "host-1")
         assert run
         self._backend = backend
         self._run = run

@@ -30,6 +30,7 @@ from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
 from buildsrht.storage import Storage
 from tests.browser import Browser
+from tests.build_host import claim
 
 RECIPES = {
     "debian/bookworm": "{aliases: [debian/oldstable], arches: [amd64]}",
@@ -241,10 +242,34 @@ def make_job(backend: Backend, owner: User, manifest: str) -> Callable[..., Job]
     return make
 
 
+@pytest.fixture
+def copies_of(backend: Backend) -> Callable[[Job, int], None]:
+    """So many more jobs like that one, in the database only."""
+    copied = "owner_id, manifest, image, arch, tags, visibility, secrets, status, queued"
+
+    def copy(job: Job, count: int) -> None:
+        statement = f"INSERT INTO job ({copied}) SELECT {copied} FROM job, generate_series(1, :n)"
+        with backend.transaction() as session:
+            session.execute(text(f"{statement} WHERE id = :id"), {"n": count, "id": job.id})
+
+    return copy
+
+
+@pytest.fixture
+def limited(backend: Backend) -> Callable[..., Backend]:
+    """The backend with other limits: `limited(user_jobs=1)`."""
+
+    def make(**limits: int) -> Backend:
+        config = replace(backend.config, limits=replace(backend.config.limits, **limits))
+        return replace(backend, config=config)
+
+    return make
+
+
 def _bring_to(backend: Backend, job_id: int, status: JobStatus) -> None:
     if status in (JobStatus.PENDING, JobStatus.QUEUED):
         return
-    run = runs.claim(backend, job_id, RUNNER)
+    run = claim(backend, job_id, RUNNER)
     if run and status.is_final:
         runs.finish(backend, run, status)
 

@@ -18,8 +18,7 @@ from buildsrht.backend import Backend
 from buildsrht.models import JobStatus, TaskStatus, Visibility
 from buildsrht.services.scopes import SCOPES
 from tests.live_server import live_server
-from tests.worker.fakes import fake_boot
-from worker.run_job import perform
+from tests.worker.fakes import fake_boot, perform
 
 ROOT = Path(__file__).parent.parent
 API = ROOT / "docs/api.md"

@@ -17,7 +17,7 @@ from buildsrht.backend import Backend, open_backend, open_redis
 from buildsrht.catalogue import Catalogue, Image, load
 from buildsrht.config import Config
 from buildsrht.errors import BuildsError, OperatorError
-from worker import cgroups, images, janitor, templates
+from worker import cgroups, images, janitor, memory, templates
 from worker.machines import find_platform
 from worker.platforms import Platform
 
@@ -37,7 +37,7 @@ def main() -> None:
 @click.option("--count", type=click.IntRange(1), help="How many jobs to run at once.")
 def worker(count: int | None) -> None:
     """Take jobs from the queue and run each in a virtual machine."""
-    from worker.pool import run_pool, sweep_once
+    from worker.pool import run_pool
 
     config = settings.load()
     database.require_current(config)
@@ -45,8 +45,7 @@ def worker(count: int | None) -> None:
     cgroups.prepare()
     if reason := cgroups.explain():
         log.warning("%s", reason)
-    sweep_once()
-    run_pool(redis, count or config.worker.count)
+    run_pool(redis, count or config.worker.count or memory.slots(config))
 
 
 @main.command(hidden=True)
@@ -78,6 +77,7 @@ def run_janitor(once: bool) -> None:
     with closing(open_backend(config)) as backend:
         if once:
             janitor.sweep_host(backend)
+            janitor.report(backend)
         else:
             _sweep_until_stopped(backend)
 

@@ -50,6 +50,15 @@ def is_in_use(path: Path) -> bool:
     return start_time(int(pid)) == int(started)
 
 
+def owner_of(path: Path) -> int | None:
+    """The number of the process that made the directory; None if it is gone."""
+    try:
+        pid, started = (path / OWNER).read_text().split()
+    except (FileNotFoundError, ValueError):
+        return None
+    return int(pid) if start_time(int(pid)) == int(started) else None
+
+
 def _was_just_made(path: Path) -> bool:
     try:
         return time.time() - path.stat().st_mtime < SETTLE_SECONDS

@@ -8,7 +8,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from buildsrht.config import SIZE_UNITS, Config
+from buildsrht.config import Config, size_text
 
 
 def shortage(config: Config) -> str | None:
@@ -18,7 +18,7 @@ def shortage(config: Config) -> str | None:
     if free >= reserve:
         return None
     return (
-        f"{path}: {_text(free)} free, below [worker] disk_reserve of {_text(reserve)}; "
+        f"{path}: {size_text(free)} free, below [worker] disk_reserve of {size_text(reserve)}; "
         "no job is started here until there is more"
     )
 
@@ -29,10 +29,3 @@ def free_bytes(path: Path) -> int:
         with suppress(FileNotFoundError):
             return shutil.disk_usage(place).free
     raise FileNotFoundError(path)
-
-
-def _text(size: int) -> str:
-    """A size as people read it: 1.2 GiB."""
-    units = sorted(SIZE_UNITS.items(), key=lambda unit: unit[1], reverse=True)
-    name, unit = next((each for each in units if size >= each[1]), units[-1])
-    return f"{size / unit:.1f} {name}"

@@ -31,7 +31,7 @@ def send(backend: Backend, run: Run, manifest: Manifest, guest: Guest, logbook: 
         return
     grants = read_grants(manifest.grants)
     create = partial(create_job_token, backend, run, grants)
-    token = patiently(create, backend.config.worker.lease)
+    token = patiently(create, backend.config.worker.patience)
     logbook.mask([token.encode()])
     origin = backend.config.web.origin
     always = always_set(origin, run.owner, run.job_id, token)

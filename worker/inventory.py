@@ -4,6 +4,7 @@
     disk          {free, reserve}: bytes at `[worker] path`, and how many of them are to stay free
     accelerator   kvm or tcg; null while nobody needed to know
     images        [{name, arch, version, built}]: what jobs start from
+    labels        what jobs may ask of it besides
     templates     [{key, image, arch, size, made, used}], what was used last first
     layers        the same, and {packages}, their names in short
     spares        how many machines stand ready
@@ -41,6 +42,7 @@ def take(backend: Backend) -> dict[str, Any]:
         },
         "accelerator": accelerator.known(config),
         "images": list(_images(backend)),
+        "labels": list(config.worker.labels),
         "templates": [_template(each) for each in _by_use(saved / TEMPLATES)],
         "layers": [_layer(each) for each in _by_use(saved / LAYERS)],
         "spares": _count_spares(config),

@@ -10,12 +10,14 @@ import logging
 import math
 import os
 import re
+import secrets
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from buildsrht import processes
@@ -24,6 +26,8 @@ from buildsrht.models import Job, JobStatus
 from buildsrht.services import (
     artifacts,
     deletion,
+    dispatch,
+    duties,
     grants,
     hooks,
     password_resets,
@@ -34,16 +38,16 @@ from buildsrht.services import (
     trees,
     triggers,
 )
-from worker import cgroups, inventory, pruning, snapshots
+from worker import cgroups, intake, inventory, pruning, snapshots
 from worker.confinement import is_ours
-from worker.directories import is_in_use, locked
+from worker.directories import is_in_use, locked, owner_of
 from worker.kept import clearing
 from worker.logbook import hand_back_spooled, seal_spool, spooled_logs
 from worker.qemu import escaped
 
 log = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 5
+SWEEP_SECONDS = 2
 REPORT_SECONDS = 30
 KILL_SECONDS = 5
 RUN_NAME = re.compile(r"(\d+)-(\d+)")
@@ -53,11 +57,12 @@ LOST = "The process that ran this job on {runner} died."
 def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
     """Sweep every few seconds until `stop` is set, and now and then say how this host is.
 
-    What fails now is tried again.
+    What one janitor does for all hosts is done by one only. What fails now is tried again.
     """
     reported = -math.inf
+    us = f"{backend.config.worker.name} {os.getpid()} {secrets.token_hex(4)}"
     while True:
-        for sweep in (sweep_host, sweep_service):
+        for sweep in (heed, sweep_host, partial(_sweep_service_if_ours, us)):
             _try_to(sweep, backend)
         if time.monotonic() >= reported + REPORT_SECONDS and _try_to(report, backend):
             reported = time.monotonic()
@@ -69,7 +74,7 @@ def _try_to(do: Callable[[Backend], None], backend: Backend) -> bool:
     try:
         do(backend)
     except Exception:
-        log.exception("%s will be tried again", do.__name__)
+        log.exception("what the janitor does will be tried again")
         return False
     return True
 
@@ -77,6 +82,16 @@ def _try_to(do: Callable[[Backend], None], backend: Backend) -> bool:
 def report(backend: Backend) -> None:
     """Say that this host is there, and what is on it."""
     runners.report(backend, backend.config.worker.name, inventory.take(backend))
+
+
+def heed(backend: Backend) -> None:
+    """Have this host take jobs or not, as the operator decided."""
+    intake.obey(backend.config, runners.state_of(backend, backend.config.worker.name))
+
+
+def _sweep_service_if_ours(us: str, backend: Backend) -> None:
+    if duties.hold(backend, duties.JANITOR, us):
+        sweep_service(backend)
 
 
 def sweep_service(backend: Backend) -> None:
@@ -111,8 +126,8 @@ def _end_lost_jobs(backend: Backend) -> None:
 
 
 def _requeue_missing_jobs(backend: Backend) -> None:
-    for job_id in runs.requeue_missing(backend):
-        log.warning("job %d was missing from the queue", job_id)
+    for job_id in dispatch.announce_missing(backend):
+        log.info("job %d wakes a build host once more", job_id)
 
 
 def sweep_host(backend: Backend) -> None:
@@ -122,6 +137,7 @@ def sweep_host(backend: Backend) -> None:
     """
     path = backend.config.worker.path
     with locked(path.with_name(f"{path.name}.lock")):
+        end_overstayed(backend)
         homes = [path, *snapshots.homes(backend.config)]
         for directory in [each for home in homes for each in _abandoned(home)]:
             _try_to_clear_away(backend, directory)
@@ -129,6 +145,20 @@ def sweep_host(backend: Backend) -> None:
             log.warning("removed the control group of %s, whose process is gone", name)
         pruning.prune(backend.config)
         clearing.clear(backend)
+
+
+def end_overstayed(backend: Backend) -> None:
+    """Kill the process of every run whose job is not its own any more, and which does not notice:
+    it hangs. What it leaves is then cleared away like that of any other."""
+    path = backend.config.worker.path
+    for directory in path.iterdir() if path.exists() else ():
+        name = RUN_NAME.fullmatch(directory.name)
+        owner = owner_of(directory) if name else None
+        if name and owner and runs.is_overstayed(backend, int(name[1]), int(name[2])):
+            log.warning("killing process %d, which hangs in %s", owner, directory.name)
+            with suppress(ProcessLookupError):
+                os.kill(owner, signal.SIGKILL)
+            processes.has_ended(owner, KILL_SECONDS)
 
 
 def _abandoned(home: Path) -> list[Path]:

@@ -127,7 +127,7 @@ class Logbook:
         job = (self._job_id, self._attempt)
         self._is_handed_back = patiently(
             lambda: hand_back_spooled(self._backend, *job, cause, found, is_said=True),
-            self._backend.config.worker.lease,
+            self._backend.config.worker.patience,
         )
         return self._is_handed_back
 
@@ -144,8 +144,8 @@ class Logbook:
 
     def _seal(self, name: LogName) -> None:
         spool = self._directory / spool_name(name)
-        lease = self._backend.config.worker.lease
-        patiently(lambda: seal_spool(self._backend, name, self._attempt, spool), lease)
+        patience = self._backend.config.worker.patience
+        patiently(lambda: seal_spool(self._backend, name, self._attempt, spool), patience)
 
 
 def spool_name(name: LogName) -> str:

@@ -17,7 +17,7 @@ from buildsrht.manifest import Manifest
 from buildsrht.services.phases import Name as Phase
 from worker import images, layers, snapshots, templates, vm
 from worker.accelerator import choose_accelerator
-from worker.errors import TROUBLE, Loss, RunnerError, SnapshotBroken
+from worker.errors import TROUBLE, Loss, MachineKilled, RunnerError, SnapshotBroken
 from worker.guest import Guest
 from worker.kept.frozen import Freezable
 from worker.logbook import Logbook, OutputLimitReached
@@ -98,7 +98,7 @@ def _continue(
         return None
     try:
         return _from_snapshot(stack, platform, wanted, around)
-    except OutputLimitReached:
+    except (OutputLimitReached, MachineKilled):
         raise
     except (*TROUBLE, LookupError, TypeError, ValueError) as error:
         if vm.was_stopped(wanted.guard):

@@ -1,5 +1,8 @@
 """RQ's worker pool, with our terms: JSON only, no child outlives its parent, nobody takes a job
-while the disk is short, and whoever sees a work horse die clears up after it at once.
+that this host cannot run now, and whoever sees a work horse die clears up after it at once.
+
+SIGTERM drains: no slot takes another job, jobs of which no task has begun go back to the queue,
+the others are run to their end. A second one ends them.
 
 A worker forks for every job, so it must never open a backend itself: the storage's threads would
 not be there in the work horse, which would wait for them for ever.
@@ -7,6 +10,7 @@ not be there in the work horse, which would wait for them for ever.
 
 import logging
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -21,14 +25,16 @@ from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 from rq.worker_pool import WorkerPool
 
+from buildsrht import catalogue, processes, queue
 from buildsrht import config as settings
-from buildsrht import processes, queue
+from buildsrht.catalogue import Catalogue
 from buildsrht.config import Config
 from buildsrht.processes import die_with_parent
+from buildsrht.queue import Route
 
 # Imported before the fork, so that each work horse starts with it loaded.
-from worker import run_job  # noqa: F401
-from worker.disk_space import shortage
+from worker import intake
+from worker.run_job import HAND_BACK
 
 log = logging.getLogger(__name__)
 
@@ -36,61 +42,97 @@ PROGRAM = (sys.executable, "-P", "-m", "worker")
 SWEEP_SECONDS = 60
 STOP_SECONDS = 30
 RESTART_SECONDS = 10
-# How old a look at the disk may be when a job is taken.
+# How old a look at this host may be when a job is taken.
 LOOK_SECONDS = 2
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 
 class JobWorker(Worker):
     """One slot: takes a job id from the queue and forks a work horse for it."""
 
+    # A queue that was away for a moment is asked again soon.
+    max_connection_wait_time = 2.0
     _config: Config
+    _catalogue: Catalogue
 
     def work(self, *args: Any, **kwargs: Any) -> bool:
         die_with_parent()
+        # A work horse says itself when it can be asked for that.
+        signal.signal(HAND_BACK, signal.SIG_IGN)
         self._config = settings.load()
+        self._catalogue = catalogue.load(self._config.images.recipes)
+        self._sweeps: list[subprocess.Popen[bytes]] = []
         kwargs["with_scheduler"] = False
-        return super().work(*args, **kwargs)
+        try:
+            return super().work(*args, **kwargs)
+        finally:
+            for sweep in self._sweeps:
+                sweep.wait()
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[RqJob, Queue] | None:
-        """The next job; it stays in the queue while the disk is short.
+        """The next entry of a queue that this host can serve; none while it takes no job.
 
         Here RQ waits for minutes when it is idle. So it waits in pieces, with a look before each;
         `max_idle_time`, which cuts them, is nothing that we use.
         """
         while True:
-            self._wait_for_disk()
+            self._wait_until_open()
+            self._choose_queues()
             taken = super().dequeue_job_and_maintain_ttl(timeout, LOOK_SECONDS)
             # Without a timeout RQ does not wait at all: it ends when the queue is empty.
             if taken or timeout is None:
                 return taken
 
-    def _wait_for_disk(self) -> None:
+    def _wait_until_open(self) -> None:
         """As long as it takes, or until RQ's signal handler raises StopRequested."""
-        while shortage(self._config):
-            # A Redis that is away is for RQ to wait for, when there is room again.
+        while intake.refusal(self._config):
+            # A Redis that is away is for RQ to wait for, when this host takes jobs again.
             with suppress(RedisError):
                 # Whoever asks why a job waits is told.
                 self.set_state(queue.PAUSED)
                 self.heartbeat()
             time.sleep(LOOK_SECONDS)
 
+    def _choose_queues(self) -> None:
+        """Listen to every route that can be served here: those of images, which may have been built
+        a moment ago, and those with labels, from when a job came by them."""
+        offer = intake.offer(self._config, self._catalogue)
+        routes = {Route(image, arch) for image, arch in offer.platforms}
+        with suppress(RedisError):
+            routes.update(filter(offer.fits, queue.known_routes(self.connection)))
+        self.queues = queue.queues(self.connection, sorted(routes))
+        self._ordered_queues = self.queues[:]
+
+    def handle_warm_shutdown_request(self) -> None:
+        super().handle_warm_shutdown_request()
+        if self.horse_pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.horse_pid, HAND_BACK)
+
+    def maintain_heartbeats(self, *run: Any) -> None:
+        """RQ would end with a queue that is away, and its work horse with it."""
+        with suppress(RedisError):
+            super().maintain_heartbeats(*run)
+
     def handle_work_horse_killed(self, job: RqJob, *ended: Any) -> None:
         super().handle_work_horse_killed(job, *ended)
-        sweep_once()
+        # The next job need not wait for that.
+        self._sweeps = [each for each in self._sweeps if each.poll() is None] + [start_sweep()]
+
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()
+        # What the pool said meanwhile is heard now.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
-def sweep_once() -> None:
-    """Clear away what dead runs left on this host, in a process of its own.
+def start_sweep() -> subprocess.Popen[bytes]:
+    """Clear away what dead runs left on this host, in a process of its own, which ends by itself.
 
     What it does not manage, the janitor does a few seconds later.
     """
-    command = [*PROGRAM, "janitor", "--once"]
-    try:
-        subprocess.run(command, stdin=subprocess.DEVNULL, timeout=SWEEP_SECONDS, check=True)
-    except subprocess.SubprocessError as error:
-        log.warning("a dead run is not cleared away yet: %s", error)
+    return processes.start(["timeout", f"{SWEEP_SECONDS}", *PROGRAM, "janitor", "--once"])
 
 
 class JobPool(WorkerPool):
@@ -106,18 +148,26 @@ class JobPool(WorkerPool):
         )
         self.stock = StockProcess(config)
         self._config = config
-        self._short = False
+        self._closed = False
+
+    def start_worker(self, *args: Any, **kwargs: Any) -> None:
+        """A slot hears no signal before it can tell what it means: it would take it for ours."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            super().start_worker(*args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def check_workers(self, respawn: bool = True) -> None:
         """What RQ does every second."""
         super().check_workers(respawn)
         self.stock.ensure()
-        reason = shortage(self._config)
-        if reason and not self._short:
+        reason = intake.refusal(self._config)
+        if reason and not self._closed:
             log.warning("%s", reason)
-        elif self._short and not reason:
-            log.warning("%s: room again; jobs are started", self._config.worker.path)
-        self._short = reason is not None
+        elif self._closed and not reason:
+            log.warning("%s: jobs are started again", self._config.worker.name)
+        self._closed = reason is not None
 
 
 class StockProcess:
@@ -149,8 +199,10 @@ def run_pool(redis: Redis, count: int) -> None:
     """Run `count` workers until SIGTERM or SIGINT; jobs that run are finished first, and a second
     signal ends them."""
     pool = JobPool(settings.load(), redis, count)
+    sweep = start_sweep()
     try:
         pool.start(logging_level=logging.getLevelName(logging.WARNING))
     finally:
         # Not before: a job may have borrowed its machine.
         pool.stock.stop()
+        sweep.wait()

@@ -1,6 +1,6 @@
-"""One job from claim to end: the function that RQ calls in a process of its own.
+"""One job from its turn to its end: the function that RQ calls in a process of its own.
 
-    claim ─▶ run directory ─▶ watch ─▶ boot ─▶ the steps ─▶ machine destroyed ─▶ logs sealed ─▶ end
+    taken ─▶ run directory ─▶ watch ─▶ boot ─▶ the steps ─▶ machine destroyed ─▶ logs sealed ─▶ end
                                                └▶ machine promised ─▶ logs sealed ─▶ end ─▶ frozen
 
 A job's final status is the last thing that happens: whoever sees it finds its logs complete and
@@ -9,10 +9,12 @@ after that, as nobody shall wait for it. If this process is killed, worker.janit
 """
 
 import logging
+import signal
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -23,10 +25,10 @@ from buildsrht.errors import BuildsError, Conflict
 from buildsrht.manifest import Manifest, ManifestError
 from buildsrht.models import Fault, JobStatus
 from buildsrht.processes import die_with_parent, leave_no_core
-from buildsrht.services import phases, runs
+from buildsrht.services import dispatch, phases, runs
 from buildsrht.services.phases import Name as Phase
 from buildsrht.services.runs import Run
-from worker import machines
+from worker import intake, machines
 from worker.directories import owned_directory
 from worker.errors import GuestLost, GuestRefused, ImageMissing, Loss, MachineKilled
 from worker.guest import Guest
@@ -38,7 +40,7 @@ from worker.machines import Wanted
 from worker.packages import JobFailed
 from worker.patience import patiently
 from worker.secrets import CannotOpen
-from worker.steps import STEPS, Build
+from worker.steps import STEPS, Build, run_tasks
 from worker.watch import Interrupted, Interruption, Watch
 
 log = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ NOT_ITS_OWN = (
 )
 
 
+# Asks a work horse to give its job back.
+HAND_BACK = signal.SIGUSR1
 CAUSE_CHARACTERS = 500
 # What a build may do to itself; all else that ends a job is our fault.
 BUILDS_OWN = (JobFailed, GuestLost, GuestRefused, OutputLimitReached, ManifestError)
@@ -91,6 +95,7 @@ class Machine(Protocol):
 ENDS = {
     Interruption.CANCELLED: End(JobStatus.CANCELLED),
     Interruption.TIMEOUT: End(JobStatus.TIMEOUT, fault=Fault.BUILD),
+    Interruption.HANDED_BACK: End(JobStatus.FAILED, fault=Fault.SERVICE, again=True),
     # By then it is for others to end.
     Interruption.LOST: End(JobStatus.FAILED, fault=Fault.SERVICE),
 }
@@ -101,24 +106,24 @@ ENDS = {
 Start = Callable[[Wanted], AbstractContextManager[Machine]]
 
 
-def run_job(job_id: int) -> None:
-    """RQ's entry point."""
+def run_job(_job_id: int) -> None:
+    """RQ's entry point. Which job woke us says nothing about which job's turn it is."""
     die_with_parent()
     leave_no_core()
     with closing(open_backend(settings.load())) as backend:
-        perform(backend, job_id, machines.start)
+        run = dispatch.take(backend, intake.offer(backend.config, backend.catalogue))
+        if run:
+            perform(backend, run, machines.start)
+        dispatch.announce_limited(backend)
 
 
-def perform(backend: Backend, job_id: int, start: Start) -> None:
-    """Run a job if it is still to be had. Its fate is in the database, never in an exception."""
-    run = runs.claim(backend, job_id, backend.config.worker.name)
-    if run is None:
-        return
+def perform(backend: Backend, run: Run, start: Start) -> None:
+    """Run a job that is ours. Its fate is in the database, never in an exception."""
     deadline = time.monotonic() + backend.config.worker.job_timeout
     directory = backend.config.worker.path / run_name(run)
-    with Watch(backend, run, deadline) as watch:
+    with Watch(backend, run, deadline) as watch, _handed_back_on_demand(watch):
         with owned_directory(directory), ExitStack() as machines:
-            with closing(Logbook(backend, job_id, run.attempt, directory)) as logbook:
+            with closing(Logbook(backend, run.job_id, run.attempt, directory)) as logbook:
                 attempt = _Attempt(backend, run, watch, logbook, directory)
                 end, promise = attempt.make(start, machines)
                 if end.again and end.cause and logbook.hand_back(end.cause):
@@ -128,6 +133,19 @@ def perform(backend: Backend, job_id: int, start: Start) -> None:
                 return
         if watch.interruption != Interruption.LOST:
             _finish(backend, run, end)
+
+
+@contextmanager
+def _handed_back_on_demand(watch: Watch) -> Iterator[None]:
+    """Let go of the job when HAND_BACK arrives, if no task of it has begun."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(HAND_BACK, lambda *_: watch.hand_back())
+    try:
+        yield
+    finally:
+        signal.signal(HAND_BACK, before)
 
 
 def _failed(error: BuildsError, cause: str) -> End:
@@ -146,7 +164,7 @@ def _finish(backend: Backend, run: Run, end: End) -> JobStatus | None:
     try:
         return patiently(
             lambda: runs.finish(backend, run, end.status, end.cause, end.fault),
-            backend.config.worker.lease,
+            backend.config.worker.patience,
         )
     except Conflict:
         log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
@@ -173,6 +191,7 @@ class _Attempt:
     watch: Watch
     logbook: Logbook
     directory: Path
+    has_machine: threading.Event = field(default_factory=threading.Event)
 
     def make(self, start: Start, machines: ExitStack) -> tuple[End, Promise | None]:
         """How the job ended. Its machine is gone, unless it was promised to the job's owner: then
@@ -196,7 +215,7 @@ class _Attempt:
             interruption = self.watch.interruption
             if interruption:
                 cause = self._say_why(interruption.value)
-                return ENDS[interruption]._replace(cause=cause), None
+                return self._end_of(interruption)._replace(cause=cause), None
             end = _failed(error, self._say_why(str(error)))
             # Of no other error it is known that the guest waits to be asked for something.
             if not isinstance(error, JobFailed):
@@ -211,6 +230,12 @@ class _Attempt:
                 "An internal error of the build host ended this job; its log has more."
             )
             return End(JobStatus.FAILED, cause, Fault.SERVICE, isinstance(error, OSError)), None
+
+    def _end_of(self, interruption: Interruption) -> End:
+        """A job that ran out of time before it had a machine is not to blame for that."""
+        if interruption is Interruption.TIMEOUT and not self.has_machine.is_set():
+            return End(JobStatus.TIMEOUT, fault=Fault.SERVICE, again=True)
+        return ENDS[interruption]
 
     def _say_why(self, reason: str) -> str:
         """Say in the log why the job ended. Returns the first line of it, as the log shows it."""
@@ -233,15 +258,18 @@ class _Attempt:
         )
         begun = time.monotonic()
         machine = stack.enter_context(start(wanted))
+        self.has_machine.set()
         self.logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
         facts = {"image_version": machine.image_version, "layer": machine.layer}
-        lease = self.backend.config.worker.lease
-        patiently(lambda: runs.record_plan(self.backend, run, **facts), lease)
+        patience = self.backend.config.worker.patience
+        patiently(lambda: runs.record_plan(self.backend, run, **facts), patience)
         return machine
 
     def _begin(self, phase: Phase) -> None:
-        lease = self.backend.config.worker.lease
-        patiently(lambda: phases.begin(self.backend, self.run, phase), lease)
+        if phase is not Phase.STARTING:
+            self.has_machine.set()
+        patience = self.backend.config.worker.patience
+        patiently(lambda: phases.begin(self.backend, self.run, phase), patience)
 
     def _do_steps(self, machine: Machine, manifest: Manifest) -> None:
         build = Build(
@@ -256,6 +284,8 @@ class _Attempt:
         try:
             for step in STEPS:
                 self.watch.check()
+                if step is run_tasks:
+                    self.watch.keep()
                 step(build)
         except GuestLost as error:
             if self.watch.interruption:

@@ -42,7 +42,7 @@ class CannotOpen(RunnerError):
 
 def send(backend: Backend, run: Run, named: Sequence[str], guest: Guest, logbook: Logbook) -> None:
     """Give the guest those of the secrets `named` in its manifest that the job may have."""
-    grant = patiently(partial(_grant, backend, run, named), backend.config.worker.lease)
+    grant = patiently(partial(_grant, backend, run, named), backend.config.worker.patience)
     logbook.mask([material.data for material in grant.materials])
     for warning in grant.warnings:
         logbook.say(warning)

@@ -169,8 +169,8 @@ class _LastWords:
 
 
 def _record_plan(build: Build, **facts: Any) -> None:
-    lease = build.backend.config.worker.lease
-    patiently(lambda: runs.record_plan(build.backend, build.run, **facts), lease)
+    patience = build.backend.config.worker.patience
+    patiently(lambda: runs.record_plan(build.backend, build.run, **facts), patience)
 
 
 def _clone_command(source: Source) -> list[str]:
@@ -201,8 +201,8 @@ def _run_task(build: Build, name: str) -> None:
 
 def _move_task(build: Build, name: str, to: TaskStatus) -> None:
     task_id = build.run.task_ids[name]
-    lease = build.backend.config.worker.lease
-    patiently(lambda: runs.move_run_task(build.backend, build.run, task_id, to), lease)
+    patience = build.backend.config.worker.patience
+    patiently(lambda: runs.move_run_task(build.backend, build.run, task_id, to), patience)
 
 
 def _is_complete(build: Build) -> bool:

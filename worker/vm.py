@@ -16,6 +16,7 @@ Knows nothing of manifests, the database or HTTP, nor what the guest is told to 
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -35,6 +36,7 @@ from worker.errors import (
     GuestLost,
     GuestRefused,
     Loss,
+    MachineKilled,
     MonitorError,
     SnapshotBroken,
 )
@@ -206,6 +208,13 @@ class Vm:
             return self._process.wait(END_SECONDS) == 0 or self._console.last_words() is not None
         return False
 
+    @property
+    def was_killed(self) -> bool:
+        """Whether somebody ended it by SIGKILL, which is no signal of its own."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(END_SECONDS) == -signal.SIGKILL
+        return False
+
     def explain_loss(self) -> Loss:
         """Why the machine is gone, for the log of its job."""
         try:
@@ -286,14 +295,17 @@ def clone(
 ) -> Iterator[Vm]:
     """A VM that continues `snapshot`, which was made of that very image and hardware.
 
-    Raises SnapshotBroken when it does not come back to life.
+    Raises SnapshotBroken when it does not come back to life, and MachineKilled when somebody saw to
+    that.
     """
     with ExitStack() as stack:
         directory = stack.enter_context(_fresh_directory(around.directory))
         try:
             files = _clone_files(snapshot, image, directory, to_be_saved)
             vm = stack.enter_context(_started(image, hardware, files, around))
-            _wake(vm, snapshot)
+            _wake_unless_killed(vm, snapshot)
+        except MachineKilled:
+            raise
         except (MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
             reason = str(error) or "its machine ended at once"
             raise SnapshotBroken(f"snapshot {snapshot.key}: {reason}") from error
@@ -302,6 +314,16 @@ def clone(
                 raise
             raise SnapshotBroken(f"snapshot {snapshot.key} was dropped") from error
         yield vm
+
+
+def _wake_unless_killed(vm: Vm, snapshot: Snapshot) -> None:
+    """A machine that somebody killed meanwhile says nothing of its snapshot."""
+    try:
+        _wake(vm, snapshot)
+    except (MonitorError, BootTimeout, GuestLost, GuestRefused) as error:
+        if vm.was_killed:
+            raise MachineKilled("QEMU was killed while it continued a machine.") from error
+        raise
 
 
 def _clone_files(

@@ -32,7 +32,8 @@ class Interruption(enum.Enum):
 
     CANCELLED = "The job was cancelled."
     TIMEOUT = "The job ran into its time limit."
-    LOST = "This build host lost the job: it could not renew its claim in time."
+    HANDED_BACK = "This build host is being stopped, and gives the job back."
+    LOST = "This build host lost the job: it was not heard of in time."
 
 
 INTERRUPTIONS = {
@@ -58,10 +59,14 @@ class Watch:
         self._run = run
         self._deadline = deadline
         self._lease_seconds = backend.config.worker.lease
-        self._renewed = time.monotonic()
+        self._patience_seconds = backend.config.worker.patience
+        self._renewed = self._heard = time.monotonic()
         self._kill: Callable[[], None] | None = None
         self._lock = threading.Lock()
         self._over = threading.Event()
+        self._is_unwanted = threading.Event()
+        # One that may not be begun again is not handed back.
+        self._is_kept = run.attempt >= backend.config.worker.attempts
         self._threads = [
             threading.Thread(target=loop, name=name, daemon=True)
             for name, loop in (("ask", self._ask_often), ("clock", self._watch_the_clock))
@@ -99,6 +104,17 @@ class Watch:
             with self._lock:
                 self._kill = outer
 
+    def hand_back(self) -> None:
+        """Interrupt the run soon, unless a task of it begins before. Safe in a signal handler."""
+        self._is_unwanted.set()
+
+    def keep(self) -> None:
+        """From now on the run is not handed back: what it does cannot be done again. Raises
+        Interrupted if it has been stopped."""
+        with self._lock:
+            self.check()
+            self._is_kept = True
+
     def let_go(self) -> None:
         """From now on no interruption ends a machine: the run is about to be over by itself."""
         with self._lock:
@@ -112,10 +128,13 @@ class Watch:
     def _watch_the_clock(self) -> None:
         while not self._over.wait(CLOCK_SECONDS):
             now = time.monotonic()
+            if self._is_unwanted.is_set():
+                self._interrupt(Interruption.HANDED_BACK)
             if now > self._deadline:
                 self._interrupt(Interruption.TIMEOUT)
-            # Nothing heard for a whole lease: others may have ended the job by now.
-            if now > self._renewed + self._lease_seconds:
+            # A database that is away for a moment hurts nobody: whoever gave the job up meanwhile
+            # has seen to it that nothing we write is taken.
+            if now > self._heard + self._patience_seconds:
                 self._interrupt(Interruption.LOST)
 
     def _ask_often(self) -> None:
@@ -129,6 +148,7 @@ class Watch:
     def _ask(self) -> None:
         asked = time.monotonic()
         summons = runs.check(self._backend, self._run)
+        self._heard = asked
         if summons:
             self._interrupt(INTERRUPTIONS[summons])
         if asked > self._renewed + self._lease_seconds / 4:
@@ -137,6 +157,8 @@ class Watch:
 
     def _interrupt(self, interruption: Interruption) -> None:
         with self._lock:
+            if interruption is Interruption.HANDED_BACK and self._is_kept:
+                return
             # The first one stands, but for a lost lease: then the job is not ours to end.
             if self.interruption is None or interruption is Interruption.LOST:
                 self.interruption = interruption

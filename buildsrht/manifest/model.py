@@ -84,6 +84,7 @@ class Manifest:
     secrets: tuple[str, ...] = ()  # UUIDs or names, as written
     oauth: str | None = None  # as written; `grants` is what it means
     grants: tuple[Grant, ...] = ()
+    labels: tuple[str, ...] = ()  # of the build host, in the order of their names
     layers: bool = True  # whether packages may come from a layer, installed before
     shell: bool = False
     artifacts: tuple[str, ...] = ()

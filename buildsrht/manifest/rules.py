@@ -36,6 +36,7 @@ from buildsrht.manifest.value import (
 
 # More than anybody has a use for; fewer than would keep a build host or a mail server busy.
 MOST_SECRETS = 64
+MOST_LABELS = 8
 MOST_TRIGGERS = 16
 MOST_ADDRESSES = 16
 
@@ -82,6 +83,11 @@ _image = matching(
     longest=128,
 )
 _arch_name = matching(r"[A-Za-z0-9][A-Za-z0-9._-]*", "is not an architecture", longest=64)
+_label = matching(
+    r"[a-z0-9][a-z0-9._+/-]*",
+    "may use a-z, 0-9 and . _ + / - only, and begin with a letter or digit",
+    longest=64,
+)
 _variable_name = matching(
     r"[A-Za-z_][A-Za-z0-9_]*",
     "may use letters, digits and _ only, and not begin with a digit",
@@ -162,6 +168,10 @@ def _variable(value: Value) -> str | tuple[str, ...]:
     value.refuse("must be a string, a number, a bool, null or a list of strings")
 
 
+def _labels(value: Value) -> tuple[str, ...]:
+    return tuple(sorted(set(list_of(string_of(_label), limit=MOST_LABELS)(value))))
+
+
 def _task(value: Value) -> Task:
     entries = value.entries()
     if len(entries) != 1:
@@ -221,6 +231,7 @@ _MANIFEST = Keys(
         "environment": map_of(string_of(_variable_name), _variable),
         "secrets": list_of(string_of(_secret), limit=MOST_SECRETS),
         "oauth": string_of(_oauth),
+        "labels": _labels,
         "layers": Value.boolean,
         "shell": Value.boolean,
         "artifacts": list_of(string_of(_artifact), limit=8, unique=Unique("name", basename)),

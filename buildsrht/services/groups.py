@@ -12,6 +12,7 @@ from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
 from buildsrht.manifest import parse_triggers
 from buildsrht.models import Job, JobGroup, JobStatus, User, Visibility
 from buildsrht.services import jobs as job_service
+from buildsrht.services.dispatch import announce, withdraw
 from buildsrht.services.jobs import may_operate
 
 MEMBERS = 256
@@ -55,9 +56,9 @@ def create_group(
             for job_id in job_ids:
                 job_service.try_start(session, job_id, _started(group.id))
         session.refresh(group)
+        jobs = list(group.jobs)
     if execute:
-        for job_id in job_ids:
-            job_service.enqueue(backend, job_id)
+        announce(backend, *jobs)
     return group
 
 
@@ -135,8 +136,7 @@ def start_group(backend: Backend, group_id: int, viewer: User) -> None:
         lambda session, job_id: job_service.try_start(session, job_id, _started(group_id)),
         "pending",
     )
-    for job_id in changed:
-        job_service.enqueue(backend, job_id)
+    announce(backend, *changed)
 
 
 def _started(group_id: int) -> str:
@@ -153,8 +153,7 @@ def cancel_group(backend: Backend, group_id: int, viewer: User) -> None:
         lambda session, job_id: job_service.try_cancel(session, job_id, cause),
         "unfinished",
     )
-    for job_id in changed:
-        job_service.discard(backend, job_id)
+    withdraw(backend, *changed)
 
 
 def _change_members(
@@ -163,12 +162,12 @@ def _change_members(
     viewer: User,
     change: Callable[[Session, int], bool],
     wanted: str,
-) -> list[int]:
+) -> list[Job]:
     with backend.transaction() as session:
         group, jobs = require_group(session, group_id, viewer)
         if not (group.owner_id == viewer.id or viewer.admin):
             raise Forbidden(f"job group {group_id} belongs to {group.owner.canonical_name}")
-        changed = [job.id for job in jobs if change(session, job.id)]
+        changed = [job for job in jobs if change(session, job.id)]
         if not changed:
             raise Conflict(f"job group {group_id} has no {wanted} job")
         session.execute(update(JobGroup).where(JobGroup.id == group_id).values(updated=func.now()))

@@ -2,14 +2,12 @@
 
 import hashlib
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
-from redis.exceptions import RedisError
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -22,12 +20,11 @@ from buildsrht.errors import BadInput, Conflict, FieldError, Forbidden, NotFound
 from buildsrht.logs import LogName
 from buildsrht.manifest import Manifest, ManifestError, Problem
 from buildsrht.models import EventKind, Job, JobStatus, Task, TaskStatus, User, Visibility
+from buildsrht.services.dispatch import announce, withdraw
 from buildsrht.services.scopes import EVERYTHING, granted, read_grants
 from buildsrht.services.trees import name_tree
 from buildsrht.services.users import insist_on_active
 from buildsrht.status import move_job
-
-log = logging.getLogger(__name__)
 
 PAGE = 50
 NOTE_CHARACTERS = 4096
@@ -188,7 +185,7 @@ def submit(backend: Backend, owner: User, submission: Submission) -> Job:
                 raise
             return repeated
     if job.status == JobStatus.QUEUED:
-        enqueue(backend, job.id)
+        announce(backend, job)
     return job
 
 
@@ -247,6 +244,7 @@ def _job_row(owner: User, submission: Submission) -> dict[str, Any]:
         "manifest": plan.text,
         "image": plan.image.name,
         "arch": plan.arch,
+        "labels": list(plan.manifest.labels),
         "note": submission.note,
         "tags": list(submission.tags),
         "visibility": submission.visibility,
@@ -309,15 +307,6 @@ def resubmit(
 def _note_of_resubmitted(backend: Backend, job: Job) -> str:
     page = urls.job_page(backend.config.web.origin, job.owner.name, job.id)
     return f"Resubmission of [#{job.id}]({page})"
-
-
-def enqueue(backend: Backend, job_id: int) -> None:
-    """Tell the build hosts. The database already says `queued`: if Redis is away now, the
-    janitor tells them later, so this never fails the request."""
-    try:
-        backend.queue.enqueue(job_id)
-    except RedisError as error:
-        log.warning("job %d is queued but Redis is away: %s", job_id, error)
 
 
 # --- look -------------------------------------------------------------------------------------
@@ -437,10 +426,10 @@ def _check_changes(tags: Sequence[str] | None, note: str | None) -> None:
 def start(backend: Backend, job_id: int, viewer: User) -> None:
     """Queue a job that was held back. Of several racing starts one succeeds."""
     with backend.transaction() as session:
-        require_own_job(session, job_id, viewer)
+        job = require_own_job(session, job_id, viewer)
         if not try_start(session, job_id, f"{viewer.canonical_name} started it."):
             raise Conflict(f"job {job_id} is already {_status_now(session, job_id)}")
-    enqueue(backend, job_id)
+    announce(backend, job)
 
 
 def try_start(session: Session, job_id: int, cause: str) -> bool:
@@ -455,10 +444,10 @@ def cancel(backend: Backend, job_id: int, viewer: User) -> None:
     """End a job that is not over. Its build host, if any, notices within a second; asking again
     until then is no error."""
     with backend.transaction() as session:
-        require_own_job(session, job_id, viewer)
+        job = require_own_job(session, job_id, viewer)
         if not try_cancel(session, job_id, f"{viewer.canonical_name} cancelled it."):
             raise Conflict(f"job {job_id} is already over: {_status_now(session, job_id)}")
-    discard(backend, job_id)
+    withdraw(backend, job)
 
 
 def try_cancel(session: Session, job_id: int, cause: str) -> bool:
@@ -487,14 +476,6 @@ def _request_cancel(session: Session, job_id: int, cause: str) -> None:
         )
         .execution_options(synchronize_session=False)
     )
-
-
-def discard(backend: Backend, job_id: int) -> None:
-    """Take a job out of the queue; a worker that gets it all the same will not claim it."""
-    try:
-        backend.queue.discard(job_id)
-    except RedisError as error:
-        log.warning("job %d stays in the queue, as Redis is away: %s", job_id, error)
 
 
 def _status_now(session: Session, job_id: int) -> JobStatus | None:

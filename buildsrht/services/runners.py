@@ -4,7 +4,7 @@ Its facts are the host's own words, in JSON: worker.inventory has them. Nothing 
 they are for people to look at. A host that says nothing any more is forgotten at last.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.models import Runner
+from buildsrht.models import Runner, RunnerState
 from buildsrht.queue import SILENCE
+from buildsrht.services.dispatch import Offer
 
 # A host that was away for a holiday is still told to be missing.
 REMEMBERED = timedelta(days=30)
@@ -30,7 +31,8 @@ class Host(NamedTuple):
 
 
 def report(backend: Backend, name: str, facts: Mapping[str, Any]) -> None:
-    """Say that a build host is there, and what it is like."""
+    """Say that a build host is there, and what it is like. One that was not enrolled before is so
+    from now on."""
     said = insert(Runner).values(name=name, facts=facts)
     again = {"seen": func.now(), "facts": said.excluded.facts}
     with backend.transaction() as session:
@@ -40,6 +42,22 @@ def report(backend: Backend, name: str, facts: Mapping[str, Any]) -> None:
             .where(Runner.seen < func.now() - REMEMBERED)
             .execution_options(synchronize_session=False)
         )
+
+
+def state_of(backend: Backend, name: str) -> RunnerState:
+    """What a build host may do; one that is not enrolled yet may take jobs."""
+    with backend.transaction() as session:
+        state = session.scalar(select(Runner.state).where(Runner.name == name))
+    return state or RunnerState.ACTIVE
+
+
+def offers(session: Session) -> Iterator[Offer]:
+    """What the hosts can run that were heard of lately and may take jobs, by their own words."""
+    heard = Runner.seen > func.now() - SILENCE
+    hosts = select(Runner).where(heard, Runner.state == RunnerState.ACTIVE)
+    for host in session.scalars(hosts):
+        platforms = {(image["name"], image["arch"]) for image in host.facts.get("images", ())}
+        yield Offer(host.name, frozenset(platforms), frozenset(host.facts.get("labels", ())))
 
 
 def list_runners(session: Session) -> Sequence[Host]:

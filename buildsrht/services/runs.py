@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from redis.exceptions import RedisError
-from sqlalchemy import cast, func, select, update
+from sqlalchemy import cast, exists, func, not_, select, update
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -22,16 +22,19 @@ from sqlalchemy.sql import ColumnElement
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
-from buildsrht.models import Fault, Job, JobStatus, Task, TaskStatus, Tree
+from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, TaskStatus, Tree
+from buildsrht.services.duties import JANITOR
 from buildsrht.services.retries import Written, hand_back
 from buildsrht.status import move_job, move_task
 from buildsrht.storage import StorageError
 
 log = logging.getLogger(__name__)
 
-# A job may be queued and in no Redis list for a moment: committed but not yet sent, or taken by
-# a worker that has not claimed it yet.
-QUEUE_SETTLE = timedelta(seconds=5)
+
+# A build host that has not ended a job so long after its deadline hangs.
+OVERDUE = timedelta(seconds=60)
+# A run that has heard that its job is not its own, or over, is gone by then.
+LEAVING = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Run:
     job_id: int
     attempt: int
     runner: str
+    owner_id: int
     owner: str
     manifest: str
     image: str
@@ -68,35 +72,34 @@ class Summons(enum.Enum):
     LOST = "it is no longer this build host's"
 
 
-def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
-    """Make a queued job ours, or None when somebody else has it or it was cancelled."""
-    try:
-        with backend.transaction() as session:
-            move_job(
-                session,
-                job_id,
-                JobStatus.RUNNING,
-                cause=f"Taken by the build host {runner}.",
-                runner=runner,
-                attempt=Job.attempt + 1,
-                started=func.now(),
-                lease_expires=_lease_end(backend),
-            )
-            job = session.get_one(Job, job_id)
-            return Run(
-                job_id=job.id,
-                attempt=job.attempt,
-                runner=runner,
-                owner=job.owner.name,
-                manifest=job.manifest,
-                image=job.image,
-                arch=job.arch,
-                secrets=job.secrets,
-                task_ids={task.name: task.id for task in job.tasks},
-                tree=session.get(Tree, job.tree_id) if job.tree_id is not None else None,
-            )
-    except Conflict:
-        return None
+def begin(backend: Backend, session: Session, job_id: int, runner: str) -> Run:
+    """Make a queued job the runner's. Raises Conflict if it is not queued any more."""
+    seconds = backend.config.worker.job_timeout
+    move_job(
+        session,
+        job_id,
+        JobStatus.RUNNING,
+        cause=f"Taken by the build host {runner}.",
+        runner=runner,
+        attempt=Job.attempt + 1,
+        started=func.now(),
+        lease_expires=_lease_end(backend),
+        deadline=func.now() + timedelta(seconds=seconds),
+    )
+    job = session.get_one(Job, job_id)
+    return Run(
+        job_id=job.id,
+        attempt=job.attempt,
+        runner=runner,
+        owner_id=job.owner_id,
+        owner=job.owner.name,
+        manifest=job.manifest,
+        image=job.image,
+        arch=job.arch,
+        secrets=job.secrets,
+        task_ids={task.name: task.id for task in job.tasks},
+        tree=session.get(Tree, job.tree_id) if job.tree_id is not None else None,
+    )
 
 
 def check(backend: Backend, run: Run) -> Summons | None:
@@ -189,14 +192,16 @@ def end_job(
         move_task(session, task_id, TaskStatus.FAILED)
 
 
-def end_abandoned(session: Session, job: Job, cause: str) -> None:
+def end_abandoned(
+    session: Session, job: Job, cause: str, status: JobStatus = JobStatus.FAILED
+) -> None:
     """End a job that nobody runs any more, which is our fault. A cancel that was accepted is kept,
     as in `finish`."""
     is_ours = Job.attempt == job.attempt
     if job.cancel_requested:
         end_job(session, job.id, JobStatus.CANCELLED, is_ours, cause=job.cancel_cause)
     else:
-        end_job(session, job.id, JobStatus.FAILED, is_ours, cause=cause, fault=Fault.SERVICE)
+        end_job(session, job.id, status, is_ours, cause=cause, fault=Fault.SERVICE)
 
 
 def log_names(session: Session, job_id: int) -> list[LogName]:
@@ -210,48 +215,63 @@ def log_names(session: Session, job_id: int) -> list[LogName]:
 # --- what the janitor asks --------------------------------------------------------------------
 
 
-def requeue_missing(backend: Backend) -> list[int]:
-    """Send again what the database says is queued and Redis has forgotten."""
+def is_overstayed(backend: Backend, job_id: int, attempt: int) -> bool:
+    """Whether this attempt's process should have been gone for some time, as others have ended the
+    job, or have it done by another one. A machine that its owner was promised is frozen after the
+    end, which may take long."""
+    promised = exists().where(KeptMachine.job_id == job_id, KeptMachine.ended.is_(None))
+    left = Job.updated < func.now() - LEAVING
+    is_over = Job.status.in_(status for status in JobStatus if status.is_final) & not_(promised)
+    is_anothers = (Job.attempt != attempt) | (Job.status == JobStatus.QUEUED)
     with backend.transaction() as session:
-        queued = session.scalars(
-            select(Job.id)
-            .where(Job.status == JobStatus.QUEUED, Job.queued < func.now() - QUEUE_SETTLE)
-            .order_by(Job.id)
-        ).all()
-    return backend.queue.enqueue_missing(queued)
+        found = select(left & (is_over | is_anothers)).where(Job.id == job_id)
+        return bool(session.scalar(found))
 
 
 def expire_leases(backend: Backend) -> list[int]:
-    """End every job whose build host has not been heard of in time, or have it begun again. Returns
-    their ids.
+    """End every job whose build host has not been heard of in time, or has not ended it in time, or
+    have it begun again. Returns their ids.
 
     Each in a transaction of its own, so that one that cannot be ended now holds up no other.
     """
+    given_up = _lease_expired(backend) | _is_overdue()
     with backend.transaction() as session:
-        expired = session.scalars(select(Job.id).where(_lease_expired())).all()
-    return [job_id for job_id in expired if _resolve_lost(backend, job_id)]
+        found = session.scalars(select(Job.id).where(given_up)).all()
+    return [job_id for job_id in found if _resolve_lost(backend, job_id)]
 
 
-def _lease_expired() -> ColumnElement[bool]:
-    return (Job.status == JobStatus.RUNNING) & (Job.lease_expires < func.now())
+def _lease_expired(backend: Backend) -> ColumnElement[bool]:
+    """Where nobody heard the database for a while, hosts are given the time to be heard again."""
+    lease = timedelta(seconds=backend.config.worker.lease)
+    gap = exists().where(Duty.name == JANITOR, Duty.since > func.now() - lease)
+    is_silent = (Job.status == JobStatus.RUNNING) & (Job.lease_expires < func.now())
+    return is_silent & not_(gap)
+
+
+def _is_overdue() -> ColumnElement[bool]:
+    return (Job.status == JobStatus.RUNNING) & (Job.deadline < func.now() - OVERDUE)
 
 
 def _resolve_lost(backend: Backend, job_id: int) -> bool:
     """End one job, or have it begun again; False when somebody else does, or it is alive after all.
     As everywhere, its logs are sealed before its status is final."""
+    given_up = _lease_expired(backend) | _is_overdue()
     try:
         if _hand_back_lost(backend, job_id):
             return True
         with backend.transaction() as session:
             job = session.scalar(
                 select(Job)
-                .where(Job.id == job_id, _lease_expired())
+                .where(Job.id == job_id, given_up)
                 .with_for_update(skip_locked=True, of=Job)
             )
             if job is None:
                 return False
-            sealed = _seal_lost_logs(backend, session, job)
-            end_abandoned(session, job, _lost(job))
+            is_overdue = session.scalar(select(Job.id).where(Job.id == job_id, _is_overdue()))
+            cause = _not_ended(job) if is_overdue else _lost(job)
+            status = JobStatus.TIMEOUT if is_overdue else JobStatus.FAILED
+            sealed = _seal_lost_logs(backend, session, job, cause)
+            end_abandoned(session, job, cause, status)
     except (OSError, RedisError, SQLAlchemyError, StorageError) as error:
         log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
         return False
@@ -262,10 +282,11 @@ def _resolve_lost(backend: Backend, job_id: int) -> bool:
 
 def _hand_back_lost(backend: Backend, job_id: int) -> bool:
     with backend.transaction() as session:
-        job = session.scalar(select(Job).where(Job.id == job_id, _lease_expired()))
+        expired = _lease_expired(backend) & not_(_is_overdue())
+        job = session.scalar(select(Job).where(Job.id == job_id, expired))
     if job is None:
         return False
-    lost = (Job.id == job.id) & (Job.attempt == job.attempt) & _lease_expired()
+    lost = (Job.id == job.id) & (Job.attempt == job.attempt) & expired
     name = LogName(job.id, None)
 
     def written() -> Written:
@@ -280,11 +301,15 @@ def _lost(job: Job) -> str:
     return f"The build host {job.runner} was lost."
 
 
-def _seal_lost_logs(backend: Backend, session: Session, job: Job) -> list[LogName]:
+def _not_ended(job: Job) -> str:
+    return f"The job ran into its time limit, and {job.runner} did not end it."
+
+
+def _seal_lost_logs(backend: Backend, session: Session, job: Job, cause: str) -> list[LogName]:
     """Keep what Redis has of a lost host's logs, and say on the last one what happened."""
     names = log_names(session, job.id)
     written = [name for name in names if backend.redis.exists(name.live_key)] or names[:1]
-    said = f"\n{_lost(job)}\n".encode()
+    said = f"\n{cause}\n".encode()
     for name in written:
         last_words = [said] if name == written[-1] else []
         chunks = chain(backend.logs.live_chunks(name), last_words)

@@ -4,21 +4,26 @@ What it costs does not grow with the queue.
 """
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
+from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus
 from buildsrht.queue import Slots
+from buildsrht.services import runners
+from buildsrht.services.dispatch import MOST_COUNTED, count_running, jobs_before, route_of
 
 
 class WaitCode(enum.StrEnum):
     NOT_STARTED = "NOT_STARTED"
     GROUP_NOT_STARTED = "GROUP_NOT_STARTED"
     IN_QUEUE = "IN_QUEUE"
+    LIMIT = "LIMIT"
     HOSTS_BUSY = "HOSTS_BUSY"
+    NO_FITTING_HOST = "NO_FITTING_HOST"
     NO_HOST = "NO_HOST"
     QUEUE_AWAY = "QUEUE_AWAY"
 
@@ -75,21 +80,11 @@ def _why_held_back(job: Job) -> Reason:
 
 def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) -> list[Reason]:
     try:
-        position = backend.queue.position(job.id)
         slots = look_at_slots()
     except RedisError:
         return [_AWAY]
-    found = []
-    if position is None:
-        found.append(
-            Reason(
-                WaitCode.QUEUE_AWAY,
-                "The queue has yet to be told of it, which takes some seconds,"
-                " or a build host is taking it right now.",
-            )
-        )
-    if position:
-        found.append(Reason(WaitCode.IN_QUEUE, _before_it(position)))
+    with backend.transaction() as session:
+        found = [*_its_turn(session, backend, job), *_its_hosts(session, job)]
     if not slots.all:
         found.append(
             Reason(
@@ -102,12 +97,42 @@ def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) 
     return found
 
 
-def _before_it(position: int) -> str:
-    return "1 job is before it." if position == 1 else f"{position:,} jobs are before it."
+def _its_turn(session: Session, backend: Backend, job: Job) -> Iterator[Reason]:
+    """What of its owner's, or of all, has to end or to begin before."""
+    before = jobs_before(session, job)
+    if before:
+        yield Reason(WaitCode.IN_QUEUE, _before_it(before))
+    limits = backend.config.limits
+    if limits.user_jobs and count_running(session, job.owner_id) >= limits.user_jobs:
+        yield Reason(WaitCode.LIMIT, f"Its owner has {limits.user_jobs} jobs running, the most.")
+    if limits.jobs and count_running(session) >= limits.jobs:
+        yield Reason(WaitCode.LIMIT, f"{limits.jobs} jobs are running, the most there may be.")
+
+
+def _its_hosts(session: Session, job: Job) -> Iterator[Reason]:
+    """Whether any of the hosts that were heard of could run it."""
+    offers = list(runners.offers(session))
+    if offers and not any(offer.fits(route_of(job)) for offer in offers):
+        labels = f" and the labels {', '.join(job.labels)}" if job.labels else ""
+        yield Reason(
+            WaitCode.NO_FITTING_HOST,
+            f"No build host has the image {job.image} ({job.arch}){labels},"
+            " which is for the operator to mend.",
+        )
+
+
+def _before_it(count: int) -> str:
+    if count > MOST_COUNTED:
+        return f"More than {MOST_COUNTED:,} of its owner's jobs are before it."
+    return (
+        "1 of its owner's jobs is before it."
+        if count == 1
+        else f"{count:,} of its owner's jobs are before it."
+    )
 
 
 def _none_is_free(slots: Slots) -> str:
     said = f"No slot for a job is free: {slots.all} in all, {slots.busy} busy"
     if slots.paused:
-        said += f", {slots.paused} with too little disk, which is for the operator to mend"
+        said += f", {slots.paused} paused by a build host that is short of room or drained"
     return f"{said}."

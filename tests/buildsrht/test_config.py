@@ -86,6 +86,10 @@ def test_the_example_has_advice_above_each_option():
         ("[storage]\nartifact_lifetime = 2h", 7200),
         ("[limits]\nlog = 3GiB", 3 * 2**30),
         ("[worker]\naccelerator = tcg", "tcg"),
+        ("[worker]\ncount = auto", None),
+        ("[worker]\ncount = 3", 3),
+        ("[worker]\nlabels = gpu  large", ("gpu", "large")),
+        ("[worker]\nimages =", ()),
         (
             "[network]\nallow = 10.1.0.0/16 10.2.3.4:443",
             (
@@ -162,6 +166,10 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ("[network]\nallow = 10.0.0.1/8", "10.0.0.1/8 has host bits set"),
         ("[network]\nallow = 10.0.0.1:http", "expected a port between 1 and 65535"),
         ("[network]\nallow = 127.0.0.1:5002", "127.0.0.1 is each guest itself"),
+        (
+            "[worker]\nlabels = gpu Big",
+            "[worker] labels: Big is no name of lower-case letters, digits and dashes",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_with_its_place_the_rule_and_the_value(refusal, text, problem):

@@ -5,6 +5,7 @@ from sqlalchemy import select
 
 from buildsrht.models import Delivery, DeliveryStatus, JobEvent, JobStatus, TaskStatus, Webhook
 from buildsrht.services import runs
+from tests.build_host import claim
 
 RUNNER = "host-1"
 
@@ -55,7 +56,7 @@ def test_a_job_that_is_queued_at_once_begins_with_one_event(make_job, events):
 
 def test_every_move_of_a_job_and_of_its_tasks_is_an_event(backend, make_job, events):
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.RUNNING)
     runs.finish(backend, run, JobStatus.FAILED)
 
@@ -72,14 +73,14 @@ def test_a_move_that_is_refused_is_none(backend, make_job, events):
     job = make_job("success")
     before = events(job)
 
-    assert runs.claim(backend, job.id, RUNNER) is None
+    assert claim(backend, job.id, RUNNER) is None
     assert events(job) == before
 
 
 def test_a_webhook_is_owed_each_event_that_it_is_for(backend, owner, make_webhook, make_job, owed):
     created, updated = make_webhook(owner, "JOB_CREATED"), make_webhook(owner, "JOB_UPDATED")
     job = make_job("queued")
-    runs.claim(backend, job.id, RUNNER)
+    claim(backend, job.id, RUNNER)
 
     assert [(each.webhook_id, each.job_id, each.status) for each in owed()] == [
         (created.id, job.id, DeliveryStatus.WAITING),

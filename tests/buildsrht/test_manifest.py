@@ -232,6 +232,17 @@ def test_an_image_is_not_any_path(image):
                 " (line 3, column 8)"
             ),
         ),
+        (
+            "labels: [gpu, Big]",
+            (
+                "labels[1]: 'Big' may use a-z, 0-9 and . _ + / - only,"
+                " and begin with a letter or digit (line 3, column 15)"
+            ),
+        ),
+        (
+            f"labels: {[f'l{n}' for n in range(9)]}",
+            "labels: has 9 items, may have 8 (line 3, column 9)",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_with_the_reason(line, problem):
@@ -488,3 +499,11 @@ def test_a_manifest_is_under_16384_characters():
 
     assert parse(longest) == parse(minimal())
     assert problems_of(longest + "#") == ["must be under 16,384 characters, not 16,384"]
+
+
+# Labels.
+
+
+def test_labels_are_known_by_their_names_however_often_and_in_what_order_they_are_written():
+    assert parse(minimal("labels: [large, gpu, large]")).labels == ("gpu", "large")
+    assert parse(minimal("shell: true")).labels == ()

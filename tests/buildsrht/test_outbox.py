@@ -16,6 +16,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import Delivery, Job, JobGroup, JobStatus, TaskStatus
 from buildsrht.services import groups, jobs, runs, triggers
 from buildsrht.status import move_job
+from tests.build_host import claim
 
 CONDITIONS = ("always", "success", "failure")
 
@@ -85,7 +86,7 @@ def cancel_waiting(backend, owner):
 
 
 def lose_the_host(backend, owner):
-    run = runs.claim(backend, 1, "host-1")
+    run = claim(backend, 1, "host-1")
     runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     with backend.transaction() as session:
         session.execute(update(Job).values(lease_expires=func.now()))
@@ -93,7 +94,7 @@ def lose_the_host(backend, owner):
 
 
 def find_it_abandoned(backend, owner):
-    runs.claim(backend, 1, "host-1")
+    claim(backend, 1, "host-1")
     with backend.transaction() as session:
         runs.end_abandoned(session, session.get_one(Job, 1), "Its host was lost.")
 
@@ -158,7 +159,7 @@ def group(make_job, backend, owner):
     for _ in range(3):
         make_job("pending", manifest="image: debian/trixie\ntasks: [{build: x}]")
     groups.create_group(backend, owner, [1, 2, 3], None, hooks(*CONDITIONS), execute=True)
-    running = [runs.claim(backend, job_id, "host-1") for job_id in (1, 2, 3)]
+    running = [claim(backend, job_id, "host-1") for job_id in (1, 2, 3)]
 
     def end(*statuses):
         for run, status in zip(running, statuses, strict=False):

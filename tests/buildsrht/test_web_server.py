@@ -17,7 +17,7 @@ from buildsrht import web_server
 from buildsrht.api import events
 from buildsrht.errors import OperatorError
 from buildsrht.logs import LogName
-from buildsrht.services import runs
+from tests.build_host import claim
 
 SERVE = "from buildsrht import config, web_server; web_server.serve(config.load())"
 START_SECONDS = 30
@@ -194,7 +194,7 @@ def watch(make_job):
 
 def test_what_happens_to_a_job_is_told_at_once(service, watch, backend):
     with watch(service) as lines:
-        runs.claim(backend, 1, "host-1")
+        claim(backend, 1, "host-1")
         assert any('"running"' in line for line in lines)
         backend.logs.append(LogName(1, None), 1, 0, b"Starting.\n")
         assert any("Starting." in line for line in lines)

@@ -20,8 +20,7 @@ from buildsrht.services.secrets import NewSecret, create_secret
 from tests.clients.conftest import RUNNER
 from tests.clients.hut import GRANTS, Hut, by_another_name, job_in, job_of, wait_until
 from tests.test_docs import ROOT, blocks
-from tests.worker.fakes import fake_boot
-from worker.run_job import perform
+from tests.worker.fakes import fake_boot, perform
 
 PAGE = ROOT / "docs/hut.md"
 GOOD = "image: debian/trixie\ntasks:\n- build: echo made\n- test: echo tested\n"

@@ -20,8 +20,7 @@ from buildsrht.models import JobStatus, SecretKind, User, Visibility
 from buildsrht.services.secrets import NewSecret, create_secret
 from tests.clients.conftest import RUNNER
 from tests.clients.hut import GRANTS
-from tests.worker.fakes import fake_boot
-from worker.run_job import perform
+from tests.worker.fakes import fake_boot, perform
 
 DOMAIN = "example.org"
 GOOD = "image: debian/trixie\ntasks:\n- build: echo made\n"

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from buildsrht import processes
 from buildsrht.backend import Backend
+from tests.build_host import claim
+from worker import run_job
 from worker.errors import Loss
 from worker.guest import AgentGuest
 
@@ -73,6 +75,13 @@ def fake_boot(wanted):
         yield machine
 
 
+def perform(backend: Backend, job_id: int, start: run_job.Start) -> None:
+    """Have this host take the job, whoever's turn it is, and run it."""
+    run = claim(backend, job_id, backend.config.worker.name)
+    if run:
+        run_job.perform(backend, run, start)
+
+
 # As RQ's work horse, but for the machine. The last thing it says is its peak of memory in KiB: the
 # kernel's own count for this program, as getrusage() would include the process that started it.
 WORK_HORSE = r"""
@@ -80,8 +89,7 @@ import re, sys
 from pathlib import Path
 from buildsrht import config
 from buildsrht.backend import open_backend
-from tests.worker.fakes import fake_boot
-from worker.run_job import perform
+from tests.worker.fakes import fake_boot, perform
 
 perform(open_backend(config.load()), int(sys.argv[1]), fake_boot)
 print(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1])
@@ -107,5 +115,7 @@ def same_backend(backend: Backend, directory: Path) -> dict[str, str]:
         f"[ssh]\npath = {config.ssh.path}\n[keys]\npath = {config.keys.path}\n"
         # The last section, so that options may be added to it.
         f"[storage]\npath = {config.storage.path}\n[worker]\npath = {config.worker.path}\n"
+        # As if all were built here: nothing is booted.
+        f"images = {' '.join(backend.catalogue.names)}\n"
     )
     return {**os.environ, "BUILDSRHT_CONFIG": str(path)}

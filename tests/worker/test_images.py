@@ -10,7 +10,8 @@ import threading
 import pytest
 
 from buildsrht import catalogue
-from buildsrht.services import jobs, runs
+from buildsrht.services import jobs
+from tests.build_host import claim
 from tests.worker.conftest import replace_in
 from worker import images, qemu
 from worker.errors import ImageMissing, RunnerError
@@ -258,7 +259,7 @@ def test_a_recipe_of_the_operator_s_own_is_found_built_and_selected_by_a_manifes
 
     text = "image: alpine\narch: aarch64\ntasks:\n- build: make\n"
     plan = jobs.read_manifest(catalogue.load(config.images.recipes), text)
-    run = runs.claim(backend, jobs.submit(backend, owner, jobs.Submission(plan)).id, "host-1")
+    run = claim(backend, jobs.submit(backend, owner, jobs.Submission(plan)).id, "host-1")
 
     platform = find_platform(config, run.image, run.arch)
     assert platform.image.kernel.read_text() == "Alpine edge for aarch64\n"

@@ -59,6 +59,7 @@ def test_a_host_that_has_nothing_says_so_in_json(host):
         "disk": {"reserve": 1000},
         "accelerator": "tcg",
         "images": [],
+        "labels": [],
         "templates": [],
         "layers": [],
         "spares": 0,

@@ -5,6 +5,7 @@ import pwd
 import signal
 import subprocess
 import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -15,23 +16,27 @@ from buildsrht.models import (
     AuthorizationCode,
     Delivery,
     DeliveryStatus,
+    Duty,
     Forge,
     Job,
     JobStatus,
     Push,
     PushStatus,
+    Runner,
+    RunnerState,
     SignIn,
     Tree,
 )
-from buildsrht.services import deletion, grants, history, hooks, jobs, runs, sign_ins, trees
+from buildsrht.services import deletion, duties, grants, history, hooks, jobs, runs, sign_ins, trees
 from buildsrht.services.clients import COMMAND_LINE
 from tests.archives import archive
-from tests.worker.fakes import fake_boot, work_horse
+from tests.build_host import claim
+from tests.worker.fakes import fake_boot, perform, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
-from worker import janitor
+from worker import intake, janitor
 from worker.directories import OWNER, owned_directory
 from worker.logbook import Logbook
-from worker.run_job import perform
+from worker.processes import start_time
 
 DEAD = "1 0\n"  # process 1 never started at tick 0
 
@@ -40,7 +45,7 @@ DEAD = "1 0\n"  # process 1 never started at tick 0
 def crashed(backend, make_job):
     """A run whose process died in the middle of its first task; returns its job and directory."""
     job = make_job()
-    run = runs.claim(backend, job.id, backend.config.worker.name)
+    run = claim(backend, job.id, backend.config.worker.name)
     directory = backend.config.worker.path / f"{job.id}-{run.attempt}"
     directory.mkdir(parents=True)
     (directory / OWNER).write_text(DEAD)
@@ -125,6 +130,44 @@ def test_a_process_that_outlived_its_run_is_killed(backend, crashed):
         assert sleeper.stdout.readline() == b"\n"
         janitor.sweep_host(backend)
         assert sleeper.wait(10) == -signal.SIGKILL
+
+
+@pytest.fixture
+def hanging(backend, make_job):
+    """A run in a process that does nothing, and would for minutes."""
+    run = claim(backend, make_job().id, backend.config.worker.name)
+    directory = backend.config.worker.path / f"{run.job_id}-{run.attempt}"
+    directory.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "300"]) as process:
+        (directory / OWNER).write_text(f"{process.pid} {start_time(process.pid)}\n")
+        yield run, process, directory
+        process.kill()
+
+
+def long_ago(backend):
+    with backend.transaction() as session:
+        past = func.now() - runs.LEAVING - timedelta(seconds=1)
+        session.execute(update(Job).values(updated=past))
+
+
+def test_a_process_that_does_not_notice_that_its_job_is_over_is_killed(backend, hanging):
+    run, process, directory = hanging
+    runs.finish(backend, run, JobStatus.CANCELLED)
+    janitor.sweep_host(backend)
+    assert process.poll() is None
+
+    long_ago(backend)
+    janitor.sweep_host(backend)
+    assert process.wait(10) == -signal.SIGKILL
+    assert not directory.exists()
+
+
+def test_a_process_whose_job_is_its_own_is_left_alone(backend, hanging):
+    _, process, directory = hanging
+    long_ago(backend)
+    janitor.sweep_host(backend)
+    assert process.poll() is None
+    assert directory.exists()
 
 
 def test_a_directory_that_is_in_use_is_left_alone(backend):
@@ -384,3 +427,42 @@ def test_what_programs_and_browsers_had_is_forgotten_when_it_has_expired(
     janitor.sweep_service(backend)
 
     assert [row_counts()[table] for table in ("sign_in", "oauth_grant")] == [0, 0]
+
+
+# One janitor of many, and what it is told
+
+
+def swept_by(backend, stop_after):
+    """Run a janitor until that holds."""
+    stop = threading.Event()
+    thread = threading.Thread(target=janitor.keep_sweeping, args=(backend, stop))
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not stop_after():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stop.set()
+    thread.join(30)
+
+
+def test_what_one_janitor_does_for_all_another_does_not(backend, monkeypatch):
+    swept = []
+    monkeypatch.setattr(janitor, "sweep_host", lambda _: swept.append("host"))
+    monkeypatch.setattr(janitor, "sweep_service", lambda _: swept.append("service"))
+    monkeypatch.setattr(janitor, "SWEEP_SECONDS", 0.01)
+    duties.hold(backend, duties.JANITOR, "another")
+    swept_by(backend, lambda: swept.count("host") > 5)
+    assert "service" not in swept
+
+    with backend.transaction() as session:
+        session.execute(update(Duty).values(until=func.now()))
+    swept_by(backend, lambda: "service" in swept)
+
+
+def test_a_host_that_is_drained_takes_nothing_until_it_is_active_again(backend):
+    janitor.report(backend)
+    for state, is_refused in (("draining", True), ("active", False)):
+        with backend.transaction() as session:
+            session.execute(update(Runner).values(state=RunnerState(state)))
+        janitor.heed(backend)
+        assert bool(intake.refusal(backend.config)) == is_refused

@@ -9,6 +9,7 @@ from sqlalchemy import func, update
 from buildsrht.logs import LogName, spool_chunks
 from buildsrht.models import Job
 from buildsrht.services import runs
+from tests.build_host import claim
 from tests.worker.outcome import read_log, sealed_logs
 from worker.logbook import Logbook, OutputLimitReached, seal_spool, spooled_logs
 
@@ -175,7 +176,7 @@ def test_a_run_that_was_given_up_seals_nothing_and_takes_nothing_away(backend, m
     make_job()
     books = []
     for attempt in (1, 2):
-        runs.claim(backend, 1, f"host-{attempt}")
+        claim(backend, 1, f"host-{attempt}")
         directory = tmp_path / str(attempt)
         directory.mkdir()
         books.append(Logbook(backend, 1, attempt, directory))

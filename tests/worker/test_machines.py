@@ -23,7 +23,7 @@ from tests.worker.saved import (
     wanted,
 )
 from worker import machines, snapshots, templates, vm
-from worker.errors import RunnerError, SnapshotBroken
+from worker.errors import GuestLost, MachineKilled, RunnerError, SnapshotBroken
 from worker.snapshots import LAYERS, TEMPLATES
 
 MIB = 2**20
@@ -121,6 +121,24 @@ def test_a_template_whose_damage_shows_only_when_qemu_continues_it_costs_one_col
 
 
 @pytest.mark.vm
+def test_a_machine_that_is_killed_while_it_wakes_is_known_to_be_killed(start, monkeypatch):
+    def kill_it(machine, _):
+        machine.kill()
+        raise GuestLost
+
+    with start():
+        pass
+    with monkeypatch.context() as killing:
+        killing.setattr(vm, "_wake", kill_it)
+        with pytest.raises(MachineKilled, match="was killed while it continued"), start():
+            pass
+    monkeypatch.setattr(vm, "boot", never)
+    with start() as (machine, said):
+        assert_works(machine)
+    assert said.lines == []
+
+
+@pytest.mark.vm
 def test_a_disk_that_is_full_keeps_a_template_from_being_made_and_no_job_from_running(
     start, host_config, tmp_path
 ):
@@ -161,6 +179,23 @@ def test_a_template_that_was_dropped_meanwhile_is_no_reason_to_fail(monkeypatch,
     with machines.start(wanted(config, tmp_path / "run", said)) as machine:
         assert machine.guest.run(["true"], print) == 0
     assert len(said.about("it is gone")) == 1
+
+
+def test_a_machine_that_is_killed_while_it_continues_says_nothing_of_its_snapshot(
+    monkeypatch, tmp_path
+):
+    config = pretend(monkeypatch, tmp_path)
+    template = templates.require(machines.find_platform(config, IMAGE, "amd64"), print)
+
+    @contextmanager
+    def clone_that_was_killed(*_, **options):
+        raise MachineKilled("QEMU was killed")
+        yield
+
+    monkeypatch.setattr(vm, "clone", clone_that_was_killed)
+    with pytest.raises(MachineKilled), machines.start(wanted(config, tmp_path / "run")):
+        pass
+    assert template.is_intact()
 
 
 @pytest.mark.parametrize("described", [{}, {"seconds": "many"}])

@@ -16,12 +16,12 @@ from buildsrht import catalogue
 from buildsrht.models import JobStatus
 from buildsrht.services import jobs
 from tests.worker.conftest import replace_in
+from tests.worker.fakes import perform
 from tests.worker.outcome import outcome_of
 from tests.worker.saved import Said, copy_snapshot, wanted
 from worker import machines, templates, vm
 from worker.images import BuiltImage
 from worker.machines import find_platform
-from worker.run_job import perform
 from worker.vm import Surroundings
 
 # A loaded host emulates at half its speed.

@@ -20,6 +20,7 @@ import pytest
 from buildsrht import processes
 from buildsrht.models import JobStatus
 from tests.worker.conftest import replace_in
+from tests.worker.fakes import perform
 from tests.worker.outcome import outcome_of
 from tests.worker.saved import (
     Said,
@@ -34,7 +35,6 @@ from worker import janitor, machines, snapshots, templates
 from worker.directories import locked
 from worker.errors import RunnerError
 from worker.packages import JobFailed
-from worker.run_job import perform
 from worker.snapshots import LAYERS, TEMPLATES
 
 ROOT = Path(__file__).parents[2]

@@ -1,5 +1,6 @@
 """A real RQ worker on a real Redis, forking real work horses; only their machines are fake."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from rq import Worker as RqWorker
 from rq.serializers import JSONSerializer
 
 from buildsrht import queue
-from buildsrht.models import JobStatus
+from buildsrht.logs import LogName
+from buildsrht.models import Fault, JobStatus
+from buildsrht.services import dispatch
 from tests.worker.fakes import same_backend
 from tests.worker.outcome import assert_nothing_is_left, outcome_of
+from worker import janitor
 
 # Works until the queue is empty. Work horses are forked, so they inherit the fake machine.
 WORKER = """
@@ -44,6 +48,9 @@ logging.basicConfig(format="%(message)s")
 machines.start = fake_boot
 run_pool(open_redis(config.load().redis.url), 2)
 """
+
+# RQ takes a signal that comes at once after another for the same.
+RQ_SECONDS = 1.5
 
 # From inside a task: its parent is the agent, and the agent's is the work horse.
 KILL_WORK_HORSE = "kill -KILL $(ps -o ppid= -p $PPID); sleep 60"
@@ -93,10 +100,70 @@ def test_redis_keeps_nothing_of_a_job_that_is_over(backend, make_job, work_off):
 
 def test_what_travels_through_redis_is_json(backend, make_job):
     job = make_job()
-    sent = Queue(queue.NAME, connection=backend.redis, serializer=JSONSerializer)
+    name = dispatch.route_of(job).queue
+    sent = Queue(name, connection=backend.redis, serializer=JSONSerializer)
     [waiting] = sent.jobs
     assert (waiting.func_name, waiting.args) == ("worker.run_job.run_job", [job.id])
     assert waiting.data.startswith((b"x\x9c", b"["))
+
+
+# Being stopped
+
+
+@pytest.fixture
+def pool(backend, tmp_path):
+    """A pool of two slots, in a process of its own."""
+    environ = same_backend(backend, tmp_path)
+    with subprocess.Popen([sys.executable, "-c", POOL], env=environ) as process:
+        wait_until(lambda: catches(process.pid, signal.SIGTERM))
+        yield process
+        process.kill()
+
+
+def catches(pid, number):
+    status = Path(f"/proc/{pid}/status").read_text()
+    [caught] = re.findall(r"SigCgt:\s*([0-9a-f]+)", status)
+    return int(caught, 16) >> (number - 1) & 1
+
+
+def waits_for(path):
+    return f"until test -e {path}; do sleep 0.1; done"
+
+
+def test_a_pool_that_is_stopped_finishes_what_has_begun_and_gives_back_what_has_not(
+    backend, make_job, fetch, pool, tmp_path
+):
+    # The second one is busy with its packages for as long as it is let.
+    begun = make_job(manifest=manifest(waits_for(tmp_path / "finish")))
+    preparing = make_job(
+        manifest=manifest("true").replace("tasks", "packages: [never-comes]\ntasks")
+    )
+    wait_until(lambda: fetch(begun.id).tasks[0].status == "running")
+    wait_until(lambda: fetch(preparing.id).status == "running")
+
+    pool.send_signal(signal.SIGTERM)
+    wait_until(lambda: fetch(preparing.id).status == "queued")
+    assert fetch(begun.id).status == "running"
+    late = make_job(manifest=manifest("true"))
+    (tmp_path / "finish").touch()
+
+    assert pool.wait(WAIT_SECONDS) == 0
+    assert outcome_of(backend, begun.id).status == JobStatus.SUCCESS, outcome_of(backend, begun.id)
+    assert [fetch(each.id).status for each in (preparing, late)] == ["queued", "queued"]
+    log = b"".join(backend.logs.live_chunks(LogName(preparing.id, None)))
+    assert b"This build host is being stopped, and gives the job back." in log
+
+
+def test_a_second_signal_ends_what_runs(backend, make_job, fetch, pool, tmp_path):
+    job = make_job(manifest=manifest(waits_for(tmp_path / "never")))
+    wait_until(lambda: fetch(job.id).tasks[0].status == "running")
+    pool.send_signal(signal.SIGTERM)
+    time.sleep(RQ_SECONDS)
+    pool.send_signal(signal.SIGTERM)
+    assert pool.wait(WAIT_SECONDS) == 0
+    janitor.sweep_host(backend)
+    assert fetch(job.id).status == JobStatus.FAILED
+    assert fetch(job.id).fault == Fault.SERVICE
 
 
 # A disk that is short of room
@@ -131,7 +198,7 @@ class Host:
 
     def make_room(self) -> None:
         self._filling.unlink()
-        self.wait_for("room again")
+        self.wait_for("jobs are started again")
 
     def wait_for(self, text: str) -> None:
         for line in self.pool.stderr:
@@ -202,11 +269,12 @@ def test_the_log_says_once_that_the_disk_is_short_and_once_that_it_is_not(backen
         "4.0 MiB free, below [worker] disk_reserve of 8.0 MiB; "
         "no job is started here until there is more"
     )
-    place = f"{backend.config.worker.path}: "
-    assert [line.strip().removeprefix(place) for line in host.said if place in line] == [
-        shortage,
-        "room again; jobs are started",
+    expected = [
+        f"{backend.config.worker.path}: {shortage}",
+        f"{backend.config.worker.name}: jobs are started again",
     ]
+    said = [line.strip() for line in host.said]
+    assert [line for line in said if "is started" in line or "are started" in line] == expected
 
 
 def test_a_job_that_runs_goes_on_while_the_disk_is_short(backend, make_job, fetch, host, tmp_path):

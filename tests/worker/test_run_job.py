@@ -19,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 from buildsrht.models import Artifact, Fault, Job, JobStatus, TaskStatus, Tree
 from buildsrht.services import history, jobs, runs, trees
 from tests.archives import archive
-from tests.worker.fakes import fake_boot, work_horse
+from tests.worker.fakes import fake_boot, perform, work_horse
 from tests.worker.outcome import (
     Outcome,
     assert_nothing_is_left,
@@ -29,9 +29,8 @@ from tests.worker.outcome import (
 )
 from tests.worker.repositories import git, make_repository
 from worker import janitor, machines, steps
-from worker.errors import ImageMissing, RunnerError
+from worker.errors import GuestLost, ImageMissing, RunnerError
 from worker.packages import JobFailed
-from worker.run_job import perform
 
 MIB = 1024 * 1024
 
@@ -459,6 +458,26 @@ def test_a_machine_that_is_killed_before_the_first_task_costs_an_attempt(backend
 
     assert fetch(1).attempt == 2
     assert "The machine was lost: it was only a fake." in outcome_of(backend, job.id).setup_log
+
+
+def test_a_job_that_runs_out_of_time_before_it_has_a_machine_is_not_to_blame(
+    backend, make_job, fetch
+):
+    hurried = limited(backend, "worker", job_timeout=1, attempts=2)
+    job = make_job()
+
+    @contextmanager
+    def boot_for_ever(wanted):
+        killed = threading.Event()
+        with wanted.guard(killed.set):
+            assert killed.wait(30)
+            raise GuestLost
+        yield
+
+    perform(hurried, job.id, boot_for_ever)
+    assert fetch(1).status == JobStatus.QUEUED
+    perform(hurried, job.id, boot_for_ever)
+    assert (fetch(1).status, fetch(1).fault) == (JobStatus.TIMEOUT, Fault.SERVICE)
 
 
 def test_what_another_attempt_would_meet_as_well_is_told_at_once(run_manifest, fetch):

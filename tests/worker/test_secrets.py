@@ -16,11 +16,10 @@ from pysequoia import Tsk
 from buildsrht import keys
 from buildsrht.models import JobStatus, SecretKind
 from buildsrht.services.secrets import NewSecret, create_secret, share_secret
-from tests.worker.fakes import fake_boot
+from tests.worker.fakes import fake_boot, perform
 from tests.worker.outcome import Outcome, assert_nothing_is_left, outcome_of
 from tests.worker.repositories import make_repository
 from worker import machines, secrets
-from worker.run_job import perform
 
 MATERIAL = b"machine example.org password swordfish\n"
 PGP = Tsk.generate("Ann <ann@example.org>")

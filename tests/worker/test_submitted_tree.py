@@ -9,10 +9,10 @@ import pytest
 from buildsrht.config import Config
 from buildsrht.models import JobStatus
 from buildsrht.services import trees
+from tests.worker.fakes import perform
 from tests.worker.outcome import outcome_of
 from tests.worker.repositories import git, make_repository
 from worker import images, machines, steps
-from worker.run_job import perform
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(600)]
 

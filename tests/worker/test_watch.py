@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from buildsrht.services import jobs, runs
+from tests.build_host import claim
 from tests.worker.conftest import replace_in
 from worker.watch import Interrupted, Interruption, Watch
 
 
 @pytest.fixture
 def run(backend, make_job):
-    return runs.claim(backend, make_job().id, "host-1")
+    return claim(backend, make_job().id, "host-1")
 
 
 def far_away():
@@ -74,10 +75,10 @@ def test_a_frozen_database_does_not_stop_the_deadline(backend, run, frozen_datab
         frozen_database.set()
 
 
-def test_a_database_that_is_silent_for_a_whole_lease_means_that_the_job_is_lost(
+def test_a_database_that_is_silent_for_too_long_means_that_the_job_is_lost(
     backend, run, frozen_database
 ):
-    backend = replace(backend, config=replace_in(backend.config, "worker", lease=1))
+    backend = replace(backend, config=replace_in(backend.config, "worker", patience=1))
     with watched(backend, run, far_away()) as (watch, killed):
         assert killed.wait(4)
         assert watch.interruption == Interruption.LOST
@@ -94,3 +95,27 @@ def test_the_lease_is_kept_while_a_cancelled_run_still_clears_up(backend, run, o
         while fetch(run.job_id).lease_expires == before:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_a_run_of_which_no_task_has_begun_is_handed_back(backend, run):
+    with watched(backend, run, far_away()) as (watch, killed):
+        watch.hand_back()
+        assert killed.wait(2)
+        assert watch.interruption == Interruption.HANDED_BACK
+        with pytest.raises(Interrupted, match="gives the job back"):
+            watch.keep()
+
+
+def test_a_run_whose_first_task_begins_is_kept(backend, run):
+    with watched(backend, run, far_away()) as (watch, killed):
+        watch.keep()
+        watch.hand_back()
+        assert not killed.wait(1)
+        watch.check()
+
+
+def test_a_run_that_may_not_be_begun_again_is_kept(backend, run):
+    backend = replace(backend, config=replace_in(backend.config, "worker", attempts=1))
+    with watched(backend, run, far_away()) as (watch, killed):
+        watch.hand_back()
+        assert not killed.wait(1)

@@ -24,11 +24,11 @@ from tests.buildsrht.hooks.forge import serving as serving_forge
 from tests.conftest import clean
 from tests.worker.clear_text import PLACES, Search
 from tests.worker.conftest import FIRST_MIRROR, own_addresses, replace_in
+from tests.worker.fakes import perform
 from tests.worker.keepsakes import Keepsakes, make_keepsakes
 from tests.worker.outcome import Outcome, outcome_of
 from tests.worker.repositories import git, make_repository, serving
 from worker import machines
-from worker.run_job import perform
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
 

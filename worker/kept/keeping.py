@@ -76,7 +76,9 @@ def _prepare(backend: Backend, run: Run, machine: Freezable, key: bytes) -> Kept
     kept = frozen.prepare(config, run.job_id, machine.body, expires)
     # The directory was first: the janitor takes a row without one for a machine that is gone.
     try:
-        patiently(lambda: service.record_machine(backend, run, expires, key), config.worker.lease)
+        patiently(
+            lambda: service.record_machine(backend, run, expires, key), config.worker.patience
+        )
     except BaseException:
         kept.remove()
         raise
@@ -101,7 +103,8 @@ def end(backend: Backend, kept: Kept, reason: str) -> None:
     files."""
     try:
         patiently(
-            lambda: service.end_machine(backend, kept.job_id, reason), backend.config.worker.lease
+            lambda: service.end_machine(backend, kept.job_id, reason),
+            backend.config.worker.patience,
         )
     finally:
         kept.remove()

@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from buildsrht.models import JobStatus
-from buildsrht.services import jobs, runs
+from buildsrht.services import jobs
+from tests.build_host import claim
 
 FINAL = ["success", "failed", "timeout", "cancelled"]
 
@@ -245,7 +246,7 @@ def test_of_racing_starts_exactly_one_succeeds(client_of, owner, make_job, backe
         answers = list(threads.map(lambda _: client.post("/api/jobs/1/start"), range(16)))
 
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 15
-    assert backend.redis.llen("rq:queue:buildsrht") == 1
+    assert len(backend.redis.keys("rq:job:*")) == 1
 
 
 # --- cancel -----------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def test_a_cancelled_job_is_not_there_to_be_claimed(client_of, owner, make_job, 
     make_job("queued")
     client_of(owner).post("/api/jobs/1/cancel")
 
-    assert runs.claim(backend, 1, "host-1") is None
+    assert claim(backend, 1, "host-1") is None
 
 
 # --- every answer -----------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from buildsrht.api import log_lines
 from buildsrht.logs import Logs
 from buildsrht.models import TaskStatus
 from buildsrht.services import runs
+from tests.build_host import claim
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_there_is_an_end_to_what_is_found(client, job, write_log):
 def test_the_first_error_is_that_of_the_task_that_failed(
     client, backend, make_job, write_log, fetch
 ):
-    run = runs.claim(backend, make_job().id, "build-1")
+    run = claim(backend, make_job().id, "build-1")
     job = fetch(run.job_id)
     for task, ends in (("build", TaskStatus.SUCCESS), ("test", TaskStatus.FAILED)):
         for status in (TaskStatus.RUNNING, ends):

@@ -11,7 +11,8 @@ from buildsrht.app import create_app
 from buildsrht.backend import open_redis
 from buildsrht.models import JobStatus, Visibility
 from buildsrht.queue import job_queue
-from buildsrht.services import runs
+from buildsrht.services import dispatch
+from tests.build_host import claim
 
 LONE_SURROGATE = "\ud800"
 
@@ -351,7 +352,7 @@ def test_a_submission_repeated_with_its_key_is_answered_with_the_first_job(submi
 
 def test_the_repeated_answer_tells_how_the_job_is_now(submit, backend):
     submit(headers=KEY)
-    runs.claim(backend, 1, "host-1")
+    claim(backend, 1, "host-1")
 
     assert submit(headers=KEY).json["status"] == "running"
 
@@ -396,7 +397,7 @@ def test_of_racing_submissions_with_one_key_one_makes_the_job(submit, backend):
 
     assert [answer.status_code for answer in answers] == [200] * 16
     assert {answer.json["id"] for answer in answers} == {answers[0].json["id"]}
-    assert backend.redis.llen("rq:queue:buildsrht") == 1
+    assert len(backend.redis.keys("rq:job:*")) == 1
 
 
 # --- while Redis is away ----------------------------------------------------------------------
@@ -415,7 +416,7 @@ def test_a_submission_while_redis_is_away_succeeds_and_is_queued_later(
     assert (response.status_code, response.json["status"]) == (200, "queued")
     assert backend.queue.enqueued_ids() == set()
 
-    monkeypatch.setattr(runs, "QUEUE_SETTLE", timedelta(0))
-    runs.requeue_missing(backend)
+    monkeypatch.setattr(dispatch, "SETTLE", timedelta(0))
+    dispatch.announce_missing(backend)
 
     assert backend.queue.enqueued_ids() == {1}

@@ -5,8 +5,8 @@ import json
 import asyncssh
 import pytest
 
-from buildsrht.services import runs
 from buildsrht.services import secrets as secret_service
+from tests.build_host import claim
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_what_is_in_a_secret_arrives_as_it_was(as_owner, netrc, backend, make_jo
         monkeypatch.setattr("sys.stdin", file)
         [[uuid]] = rows(as_owner("secrets", "create", "--kind", "file", "--path", "a"))
 
-    run = runs.claim(backend, make_job("queued").id, "host-1")
+    run = claim(backend, make_job("queued").id, "host-1")
     [material] = secret_service.grant_secrets(backend, run, [uuid]).materials
     assert material.data == netrc.read_bytes()
 

@@ -7,7 +7,8 @@ import time
 import pytest
 
 from buildsrht.models import Visibility
-from buildsrht.services import artifacts, runs
+from buildsrht.services import artifacts
+from tests.build_host import claim
 
 MANIFEST = "image: debian/trixie\ntasks:\n- build: make\n"
 
@@ -28,7 +29,8 @@ def next_job(backend):
         while not (waiting := backend.queue.enqueued_ids()):
             assert time.monotonic() < deadline, "no job came"
             time.sleep(0.01)
-        backend.queue.discard(min(waiting))
+        [route] = backend.queue.routes()
+        backend.queue.discard(route, min(waiting))
         return min(waiting)
 
     return next_job
@@ -272,7 +274,7 @@ def test_logs_can_follow_a_job_to_its_end(as_owner, make_job, build_host, at_wor
 
 @pytest.fixture
 def with_artifact(backend, make_job):
-    run = runs.claim(backend, make_job("queued").id, "host-1")
+    run = claim(backend, make_job("queued").id, "host-1")
     artifacts.keep_artifact(backend, run, "out/greeting.txt", [b"hel", b"lo"])
 
 

@@ -16,8 +16,7 @@ from buildsrht import serving
 from buildsrht.models import Tree, Visibility
 from buildsrht.services import trees
 from tests.buildsrht.cli.program import environment
-from tests.worker.fakes import fake_boot
-from worker.run_job import perform
+from tests.worker.fakes import fake_boot, perform
 
 MANIFEST = """\
 image: debian/trixie

@@ -14,6 +14,7 @@ from buildsrht.graphql import answers
 from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import JobStatus, OAuthClient, OAuthGrant, TaskStatus, Visibility, Webhook
 from buildsrht.services import jobs, runs, triggers, webhooks
+from tests.build_host import claim
 from tests.buildsrht.courier.conftest import receiving
 from tests.buildsrht.courier.test_webhook import verify
 
@@ -98,7 +99,7 @@ def test_events_in_quick_succession_each_show_their_own_state(
 ):
     subscribe(receiver.url, "JOB_CREATED", "JOB_UPDATED")
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.RUNNING)
     runs.finish(backend, run, JobStatus.FAILED)
 
@@ -205,7 +206,7 @@ def test_a_receiver_that_was_down_gets_the_same_body_when_it_is_back(
     assert (first.status, first.attempts, first.response_status) == ("waiting", 1, None)
 
     # What it tells of moves on.
-    runs.claim(backend, 1, RUNNER)
+    claim(backend, 1, RUNNER)
     with receiving(port) as receiver:
         receiver.will_answer(503)
         for _ in range(3):

@@ -8,6 +8,7 @@ from sqlalchemy import event
 from buildsrht.models import TaskStatus, Visibility
 from buildsrht.services import runs, trees
 from tests.archives import archive
+from tests.build_host import claim
 from tests.conftest import RUNNER
 
 WITHOUT_SECRETS = ["JOBS:RW", "JOBS:RO", "LOGS:RO", "PROFILE:RO"]
@@ -31,7 +32,7 @@ def statements(backend):
 
 def test_events_of_a_job_are_told_in_their_order(find, make_job, backend):
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     found = find(
         "{ job(id: 1) { events { kind status task { name } taskStatus attempt cause date } } }"
@@ -99,7 +100,7 @@ def test_the_plan_of_a_job_says_what_is_known_of_it(find, make_job, backend, own
         "tasks: [{build: make}]\n"
     )
     make_job(manifest=text, tree_id=tree.id)
-    run = runs.claim(backend, 1, RUNNER)
+    run = claim(backend, 1, RUNNER)
     runs.record_plan(backend, run, image_version="1", layer="l", commits={"theirs": "c" * 40})
     found = find(
         """{ job(id: 1) { plan { image arch imageVersion layer

@@ -3,8 +3,8 @@
 import pytest
 
 from buildsrht.models import Visibility
-from buildsrht.services.runs import claim
 from buildsrht.services.tokens import create_job_token
+from tests.build_host import claim
 
 PUBLIC, UNLISTED, PRIVATE = Visibility
 

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import select
 
 from buildsrht.models import Delivery, OAuthClient, OAuthGrant, Token
-from buildsrht.services import runs, tokens, triggers
+from buildsrht.services import tokens, triggers
 from buildsrht.services.opaque import digest_of
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.triggers import Attempt, Verdict
+from tests.build_host import claim
 
 URL = "https://example.org/hook"
 QUERY = "query { webhook { uuid event date ... on JobEvent { job { id status } } } }"
@@ -204,7 +205,7 @@ def test_programs_find_what_they_have_made(ask, mine, create, program):
 
 def test_a_build_has_none(ask, app, backend, create, make_job):
     create()
-    run = runs.claim(backend, make_job("queued").id, "host-1")
+    run = claim(backend, make_job("queued").id, "host-1")
     build = app.test_client()
     text = tokens.create_job_token(backend, run, ["JOBS:RW"])
     build.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {text}"

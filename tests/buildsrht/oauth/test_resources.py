@@ -5,6 +5,7 @@ from sqlalchemy import func, select, update
 
 from buildsrht.models import JobStatus, Token, Visibility
 from buildsrht.services import jobs, runs, tokens
+from tests.build_host import claim
 
 
 @pytest.fixture
@@ -134,7 +135,7 @@ def test_each_area_is_opened_by_its_own_words(
 
 @pytest.fixture
 def run(backend, make_job):
-    return runs.claim(backend, make_job().id, "host-1")
+    return claim(backend, make_job().id, "host-1")
 
 
 def test_a_token_of_a_job_opens_what_it_was_granted_while_the_job_runs(ask, client, backend, run):

@@ -6,6 +6,7 @@ from sqlalchemy import func, update
 from buildsrht.errors import Conflict
 from buildsrht.models import Artifact, JobStatus
 from buildsrht.services import artifacts, runs
+from tests.build_host import claim
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def expire(backend, *artifact_ids):
 @pytest.fixture
 def run(backend, make_job):
     """A run of a job, on a build host."""
-    return runs.claim(backend, make_job("queued").id, "host-1")
+    return claim(backend, make_job("queued").id, "host-1")
 
 
 def test_an_artifact_is_kept_under_its_secret(backend, run, stored):

@@ -7,6 +7,7 @@ from sqlalchemy import delete, update
 
 from buildsrht.models import EventKind, Job, JobEvent, JobStatus, TaskStatus, Visibility
 from buildsrht.services import groups, history, jobs, runs
+from tests.build_host import claim
 from tests.conftest import RUNNER
 
 P, Q, R, S, F, C = (
@@ -67,7 +68,7 @@ def test_everything_that_happens_is_an_event_with_the_state_from_then_on(
 ):
     job = make_job("pending")
     jobs.start(backend, job.id, owner)
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     jobs.update_job(backend, job.id, owner, note="watch this")
     runs.finish(backend, run, F, "task build: exit status 1")
@@ -117,7 +118,7 @@ def test_a_cancel_tells_who_cancelled_and_a_group_that_it_was_the_group(
 def test_a_lost_build_host_is_the_cause_but_of_no_cancel(make_job, backend, owner, transitions):
     lost, cancelled = make_job(), make_job()
     for job in (lost, cancelled):
-        run = runs.claim(backend, job.id, RUNNER)
+        run = claim(backend, job.id, RUNNER)
         runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     jobs.cancel(backend, cancelled.id, owner)
     with backend.transaction() as session:
@@ -132,7 +133,7 @@ def test_whoever_was_the_first_to_cancel_a_job_that_runs_is_the_cause(
     make_job, backend, owner, admin, transitions
 ):
     job = make_job()
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     for viewer in (admin, owner):
         jobs.cancel(backend, job.id, viewer)
     assert runs.finish(backend, run, F, "task build: exit status 1") == C

@@ -8,6 +8,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import EventKind, Job, JobEvent, JobStatus, Task, TaskStatus
 from buildsrht.services import history, phases, runs
 from buildsrht.services.phases import Name, phases_of
+from tests.build_host import claim
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -110,7 +111,7 @@ def test_a_clock_that_was_set_back_makes_nothing_negative():
 
 
 def test_what_a_build_host_writes_is_read(backend, make_job, fetch):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     for name in (Name.PACKAGES, Name.STARTING, Name.SOURCES):
         phases.begin(backend, run, name)
     runs.record_plan(backend, run, layer="l")
@@ -126,7 +127,7 @@ def test_what_a_build_host_writes_is_read(backend, make_job, fetch):
 
 
 def test_who_lost_a_job_writes_nothing_of_it(backend, make_job, fetch):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     runs.finish(backend, run, JobStatus.FAILED)
 
     with pytest.raises(Conflict):

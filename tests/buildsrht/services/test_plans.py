@@ -9,6 +9,7 @@ from buildsrht.models import JobStatus
 from buildsrht.services import plans, runs, trees
 from buildsrht.services.plans import PlannedSource, PlannedStep
 from tests.archives import archive
+from tests.build_host import claim
 from tests.conftest import RUNNER
 from worker import steps
 
@@ -98,7 +99,7 @@ def test_a_tree_is_unpacked_before_the_sources_and_in_place_of_its_directory(
 
 def test_the_build_host_adds_what_only_it_knows_fact_by_fact(make, plan_of, backend):
     job = make()
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.record_plan(backend, run, image_version="0123-456", layer="abc")
     assert plan_of(job)[2:4] == ("0123-456", "abc")
     runs.record_plan(backend, run, commits={"hello": "c" * 40})
@@ -110,7 +111,7 @@ def test_the_build_host_adds_what_only_it_knows_fact_by_fact(make, plan_of, back
 
 def test_a_build_host_that_lost_the_job_adds_nothing(make, fetch, backend):
     job = make()
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.finish(backend, run, JobStatus.SUCCESS)
     with pytest.raises(Conflict):
         runs.record_plan(backend, run, layer="late")

@@ -19,6 +19,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import Job, JobStatus, TaskStatus, User
 from buildsrht.services import administration, jobs, runs
 from buildsrht.services.groups import create_group
+from tests.build_host import claim
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
 HAS_WRITTEN = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
@@ -79,7 +80,7 @@ def outcome(verb, backend):
 @pytest.fixture
 def verbs(owner):
     """What can be done to job 1, which host-1 runs if it is running; each returns what it said."""
-    ours = runs.Run(1, 1, "host-1", "owner", "", "", "", True, {})
+    ours = runs.Run(1, 1, "host-1", owner.id, "owner", "", "", "", True, {})
 
     def start(backend):
         jobs.start(backend, 1, owner)
@@ -89,8 +90,8 @@ def verbs(owner):
         jobs.cancel(backend, 1, owner)
         return "done"
 
-    def claim(backend):
-        return "done" if runs.claim(backend, 1, "host-1") else "refused"
+    def take(backend):
+        return "done" if claim(backend, 1, "host-1") else "refused"
 
     def finish(backend):
         return runs.finish(backend, ours, JobStatus.SUCCESS)
@@ -108,7 +109,7 @@ def verbs(owner):
         runs.move_run_task(backend, ours, task.id, TaskStatus.RUNNING)
         return "done"
 
-    return {verb.__name__: verb for verb in (start, cancel, claim, finish, renew, expire, move)}
+    return {verb.__name__: verb for verb in (start, cancel, take, finish, renew, expire, move)}
 
 
 @pytest.fixture
@@ -126,9 +127,9 @@ def let_lease_expire(backend):
         ("pending", "start", "start", ("done", "refused"), "queued"),
         ("pending", "start", "cancel", ("done", "done"), "cancelled"),
         ("pending", "cancel", "start", ("done", "refused"), "cancelled"),
-        ("queued", "claim", "claim", ("done", "refused"), "running"),
-        ("queued", "claim", "cancel", ("done", "done"), "running"),
-        ("queued", "cancel", "claim", ("done", "refused"), "cancelled"),
+        ("queued", "take", "take", ("done", "refused"), "running"),
+        ("queued", "take", "cancel", ("done", "done"), "running"),
+        ("queued", "cancel", "take", ("done", "refused"), "cancelled"),
         ("queued", "cancel", "cancel", ("done", "refused"), "cancelled"),
         ("running", "finish", "cancel", ("success", "refused"), "success"),
         ("running", "cancel", "finish", ("done", "cancelled"), "cancelled"),
@@ -202,7 +203,7 @@ def test_of_two_groups_that_want_the_same_jobs_one_gets_them(make_job, backend, 
 
 def test_a_crowd_leaves_one_claim_and_one_truth(make_job, verbs, backend, fetch):
     make_job("queued")
-    crowd = [verbs["claim"], verbs["cancel"]] * 8
+    crowd = [verbs["take"], verbs["cancel"]] * 8
 
     with ThreadPoolExecutor(8) as threads:
         said = list(threads.map(lambda verb: outcome(verb, backend), crowd))

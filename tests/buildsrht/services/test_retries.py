@@ -11,6 +11,7 @@ from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, LogWriter
 from buildsrht.models import Fault, Job, JobEvent, JobStatus, TaskStatus, Token
 from buildsrht.services import jobs, runs, tokens
+from tests.build_host import claim
 
 SETUP = LogName(1, None)
 AGAIN = "\nThe build host host-1 was lost.\nThe job is begun again: attempt 2 of 3.\n"
@@ -20,7 +21,7 @@ AGAIN = "\nThe build host host-1 was lost.\nThe job is begun again: attempt 2 of
 def run(backend, make_job):
     """The first attempt at job 1."""
     make_job()
-    return runs.claim(backend, 1, "host-1")
+    return claim(backend, 1, "host-1")
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def go_on(backend, tmp_path):
     """A writer of the next attempt's setup log, on another host."""
 
     def go_on():
-        run = runs.claim(backend, 1, "host-2")
+        run = claim(backend, 1, "host-2")
         spool = tmp_path / f"attempt-{run.attempt}"
         spool.write_bytes(backend.logs.earlier(SETUP)[0])
         return run, LogWriter(backend.logs, SETUP, run.attempt, spool)
@@ -78,7 +79,7 @@ def test_a_job_that_is_lost_before_its_first_task_is_queued_again(
     job = fetch(1)
     assert (job.status, job.attempt, job.runner, job.fault) == (JobStatus.QUEUED, 1, None, None)
     assert (job.started, job.lease_expires, job.plan) == (None, None, {})
-    again = runs.claim(backend, 1, "host-2")
+    again = claim(backend, 1, "host-2")
     assert (again.attempt, fetch(1).status) == (2, JobStatus.RUNNING)
 
 
@@ -196,7 +197,7 @@ def test_what_a_host_writes_that_was_given_up_nobody_sees(backend, writer, lose,
 def test_nor_can_it_seal_the_log_or_end_the_job(backend, run, writer, lose, fetch, is_taken):
     lose()
     if is_taken:
-        runs.claim(backend, 1, "host-2")
+        claim(backend, 1, "host-2")
 
     with backend.transaction() as session:
         backend.logs.seal(session, SETUP, run.attempt, iter([b"mine\n"]))

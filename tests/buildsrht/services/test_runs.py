@@ -3,21 +3,22 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, insert, select, update
 
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName
-from buildsrht.models import Fault, Job, JobStatus, Task, TaskStatus
-from buildsrht.services import jobs, runs
+from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, TaskStatus
+from buildsrht.services import duties, jobs, runs
 from buildsrht.services.runs import Summons
 from buildsrht.storage import StorageError
+from tests.build_host import claim
 
 
 @pytest.fixture
 def run(backend, make_job):
     """Job 1, claimed by host-1."""
     make_job("queued", secrets=False)
-    return runs.claim(backend, 1, "host-1")
+    return claim(backend, 1, "host-1")
 
 
 @pytest.fixture
@@ -52,12 +53,12 @@ def test_a_claim_is_a_lease_of_the_configured_length(run, fetch, backend):
 def test_only_a_queued_job_can_be_claimed(backend, make_job, fetch, status):
     make_job(status)
 
-    assert runs.claim(backend, 1, "host-2") is None
+    assert claim(backend, 1, "host-2") is None
     assert fetch(1).status == status
 
 
 def test_a_job_that_does_not_exist_cannot_be_claimed(backend):
-    assert runs.claim(backend, 7, "host-1") is None
+    assert claim(backend, 7, "host-1") is None
 
 
 # --- keep alive -------------------------------------------------------------------------------
@@ -142,41 +143,6 @@ def test_no_task_moves_after_the_end(backend, run, task_statuses):
     assert task_statuses() == ["pending", "pending"]
 
 
-# --- jobs that Redis forgot -------------------------------------------------------------------
-
-
-@pytest.fixture
-def settled(monkeypatch):
-    """As if everything had been queued long ago."""
-    monkeypatch.setattr(runs, "QUEUE_SETTLE", timedelta(0))
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_wiped_redis_loses_no_job(backend, make_job):
-    for status in ("queued", "pending", "queued", "running", "success"):
-        make_job(status)
-    backend.redis.flushall()
-
-    assert runs.requeue_missing(backend) == [1, 3]
-    assert backend.queue.enqueued_ids() == {1, 3}
-    assert runs.requeue_missing(backend) == []
-
-
-def test_a_job_that_was_queued_just_now_is_not_missing_yet(backend, make_job):
-    make_job("queued")
-    backend.redis.flushall()
-
-    assert runs.requeue_missing(backend) == []
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_job_that_is_in_redis_is_not_sent_twice(backend, make_job):
-    make_job("queued")
-
-    assert runs.requeue_missing(backend) == []
-    assert backend.redis.llen("rq:queue:buildsrht") == 1
-
-
 # --- hosts that were lost ---------------------------------------------------------------------
 
 
@@ -258,7 +224,7 @@ def test_a_job_that_cannot_be_ended_now_holds_up_no_other(
     backend, lose_host, fetch, make_job, write_log, begin, monkeypatch
 ):
     other = make_job("queued")
-    begin(runs.claim(backend, other.id, "host-1"))
+    begin(claim(backend, other.id, "host-1"))
     write_log(fetch(1), "build", b"written")
     lose_host()
     put = backend.storage.put
@@ -292,7 +258,7 @@ def test_a_host_that_comes_back_cannot_change_what_was_sealed(
 
 
 def test_every_lost_job_is_ended(backend, lose_host, make_job, begin):
-    begin(runs.claim(backend, make_job().id, "host-2"))
+    begin(claim(backend, make_job().id, "host-2"))
     lose_host()
 
     assert set(runs.expire_leases(backend)) == {1, 2}
@@ -300,3 +266,112 @@ def test_every_lost_job_is_ended(backend, lose_host, make_job, begin):
         assert set(session.scalars(select(Job.status))) == {JobStatus.FAILED}
         statuses = sorted(session.scalars(select(Task.status)))
     assert statuses == ["failed", "failed", "pending", "pending"]
+
+
+def test_when_nobody_heard_the_database_hosts_have_a_lease_to_be_heard_again(
+    backend, lose_host, fetch
+):
+    lose_host()
+    duties.hold(backend, duties.JANITOR, "a janitor that has just begun")
+
+    assert runs.expire_leases(backend) == []
+
+    lease = timedelta(seconds=backend.config.worker.lease)
+    with backend.transaction() as session:
+        session.execute(update(Duty).values(since=func.now() - lease))
+    assert runs.expire_leases(backend) == [1]
+
+
+# --- hosts that hang --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hang(backend, run, begin):
+    """The host that has job 1 renews its lease and does not see that the time is up."""
+
+    def hang(seconds_late):
+        begin(run)
+        late = func.now() - timedelta(seconds=seconds_late)
+        with backend.transaction() as session:
+            session.execute(update(Job).values(deadline=late))
+
+    return hang
+
+
+def test_a_job_that_its_host_does_not_end_in_time_is_ended(
+    backend, run, hang, fetch, task_statuses, write_log
+):
+    write_log(fetch(1), "build", b"on and on")
+    hang(runs.OVERDUE.total_seconds() + 1)
+
+    assert runs.expire_leases(backend) == [1]
+
+    assert (fetch(1).status, fetch(1).fault) == (JobStatus.TIMEOUT, Fault.SERVICE)
+    assert task_statuses() == ["failed", "pending"]
+    assert read_log(backend, LogName(1, run.task_ids["build"])) == (
+        True,
+        b"on and on\nThe job ran into its time limit, and host-1 did not end it.\n",
+    )
+
+
+def test_a_host_has_time_to_end_a_job_itself(backend, hang, fetch):
+    hang(runs.OVERDUE.total_seconds() - 10)
+
+    assert runs.expire_leases(backend) == []
+    assert fetch(1).status == JobStatus.RUNNING
+
+
+def test_what_hangs_before_its_first_task_is_not_begun_again(backend, run, fetch):
+    late = func.now() - runs.OVERDUE
+    with backend.transaction() as session:
+        session.execute(update(Job).values(deadline=late, lease_expires=func.now()))
+
+    assert runs.expire_leases(backend) == [1]
+    assert fetch(1).status == JobStatus.TIMEOUT
+
+
+@pytest.fixture
+def age(backend):
+    """The job has been as it is for so many seconds."""
+
+    def age(seconds):
+        past = func.now() - timedelta(seconds=seconds)
+        with backend.transaction() as session:
+            session.execute(update(Job).values(updated=past))
+
+    return age
+
+
+LATE = runs.LEAVING.total_seconds() + 1
+
+
+def test_a_process_whose_job_runs_has_not_overstayed(backend, run, age):
+    age(LATE)
+    assert not runs.is_overstayed(backend, 1, run.attempt)
+
+
+@pytest.mark.parametrize(("seconds", "overstayed"), [(LATE, True), (LATE - 10, False)])
+def test_a_process_whose_job_is_over_has_time_to_leave(backend, run, age, seconds, overstayed):
+    runs.finish(backend, run, JobStatus.SUCCESS)
+    age(seconds)
+    assert runs.is_overstayed(backend, 1, run.attempt) == overstayed
+
+
+def test_a_process_whose_job_is_done_by_another_attempt_has_overstayed(backend, run, age):
+    with backend.transaction() as session:
+        session.execute(update(Job).values(attempt=run.attempt + 1))
+    age(LATE)
+    assert runs.is_overstayed(backend, 1, run.attempt)
+
+
+def test_a_process_that_freezes_a_promised_machine_may_take_its_time(backend, run, age):
+    with backend.transaction() as session:
+        promised = {
+            "runner": "host-1",
+            "expires": func.now() + timedelta(hours=1),
+            "sealed_key": b"key",
+        }
+        session.execute(insert(KeptMachine).values(job_id=1, **promised))
+    runs.finish(backend, run, JobStatus.FAILED)
+    age(LATE)
+    assert not runs.is_overstayed(backend, 1, run.attempt)

@@ -20,6 +20,7 @@ from buildsrht.services.secrets import (
     list_secrets,
     share_secret,
 )
+from tests.build_host import claim
 
 SSH_KEY = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 PGP_KEY = str(Tsk.generate("Ann <ann@example.org>")).encode()
@@ -58,11 +59,11 @@ def listed(backend):
 def claimed(backend, make_job, make_user):
     """A running job of a user: `claimed("ann")`."""
 
-    def claim(user, **fields):
+    def make(user, **fields):
         job = make_job(user=make_user(user), **fields)
-        return runs.claim(backend, job.id, "host-1")
+        return claim(backend, job.id, "host-1")
 
-    return claim
+    return make
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from buildsrht.services import (
 )
 from buildsrht.services.hooks import NewHook
 from buildsrht.services.users import SUSPENDED, require_user
+from tests.build_host import claim
 from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
 from tests.contract.conftest import PUBLIC_KEY
 
@@ -210,13 +211,13 @@ def test_what_a_forge_reports_is_refused_and_what_it_has_reported_not_built(
 
 def test_jobs_go_on(backend, owner, make_job, fetch, suspend):
     job, queued = make_job("queued"), make_job("queued")
-    run = runs.claim(backend, job.id, "host-1")
+    run = claim(backend, job.id, "host-1")
 
     suspend(owner)
 
     runs.finish(backend, run, JobStatus.SUCCESS)
     assert fetch(job.id).status == JobStatus.SUCCESS
-    assert runs.claim(backend, queued.id, "host-1")
+    assert claim(backend, queued.id, "host-1")
 
 
 # --- who may --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from buildsrht.models import Job, JobStatus, Token, User
 from buildsrht.services import jobs, runs, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
+from tests.build_host import claim
 
 ALL = ["jobs:read", "jobs:write"]
 
@@ -134,7 +135,7 @@ def test_a_token_opens_what_its_words_stand_for_and_nothing_else(backend, find, 
 @pytest.fixture
 def run(backend, make_job):
     """A run of the owner's job."""
-    return runs.claim(backend, make_job().id, "host-1")
+    return claim(backend, make_job().id, "host-1")
 
 
 def test_a_job_token_is_its_owners_and_ends_with_the_jobs_time(backend, find, run, fetch):
@@ -178,7 +179,7 @@ def test_a_job_token_is_dead_when_its_build_host_is_lost(backend, find, run):
 
 
 def test_a_job_of_an_administrator_is_none(backend, find, admin, make_job):
-    run = runs.claim(backend, make_job(user=admin).id, "host-1")
+    run = claim(backend, make_job(user=admin).id, "host-1")
     by_hand = find(tokens.create_token(backend, admin.name, ALL))
     of_job = find(tokens.create_job_token(backend, run, ["JOBS:RW"]))
 
@@ -205,7 +206,7 @@ def test_a_job_token_is_made_for_a_run_that_still_has_its_job_only(backend, run,
 
 def test_tokens_of_jobs_that_are_over_are_removed_and_no_others(backend, find, run, make_job):
     other = tokens.create_token(backend, "ann", ALL)
-    ended = runs.claim(backend, make_job().id, "host-1")
+    ended = claim(backend, make_job().id, "host-1")
     alive = tokens.create_job_token(backend, run, ["JOBS:RO"])
     tokens.create_job_token(backend, ended, ["JOBS:RO"])
     runs.finish(backend, ended, JobStatus.SUCCESS)

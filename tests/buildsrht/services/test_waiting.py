@@ -12,7 +12,7 @@ from rq.worker import WorkerStatus
 from buildsrht import queue
 from buildsrht.models import User
 from buildsrht.queue import PAUSED, job_queue
-from buildsrht.services import groups
+from buildsrht.services import dispatch, groups, runners
 from buildsrht.services.waiting import WaitCode, reasons, reasons_of
 
 
@@ -69,8 +69,8 @@ def test_without_a_build_host_all_jobs_wait_for_one(make_job, codes, backend):
     first, second, third = (make_job() for _ in range(3))
     assert codes(first) == [WaitCode.NO_HOST]
     assert codes(second) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
-    assert texts(backend, second)[0] == "1 job is before it."
-    assert texts(backend, third)[0] == "2 jobs are before it."
+    assert texts(backend, second)[0] == "1 of its owner's jobs is before it."
+    assert texts(backend, third)[0] == "2 of its owner's jobs are before it."
     assert "No build host is there" in texts(backend, first)[0]
 
 
@@ -88,14 +88,14 @@ def test_when_every_slot_is_busy_the_reason_says_how_many_there_are(make_job, re
     assert reason == (WaitCode.HOSTS_BUSY, "No slot for a job is free: 3 in all, 3 busy.")
 
 
-def test_a_build_host_that_is_short_of_disk_is_said_to_be(make_job, register, backend):
+def test_a_slot_that_is_paused_is_said_to_be(make_job, register, backend):
     register(WorkerStatus.BUSY)
     register(PAUSED)
     [reason] = reasons(backend, make_job())
     assert reason.code == WaitCode.HOSTS_BUSY
     assert reason.text == (
-        "No slot for a job is free: 2 in all, 1 busy, 1 with too little disk, which is for the "
-        "operator to mend."
+        "No slot for a job is free: 2 in all, 1 busy, "
+        "1 paused by a build host that is short of room or drained."
     )
 
 
@@ -106,13 +106,6 @@ def test_a_worker_that_was_killed_is_not_counted_for_long(make_job, codes, regis
     assert codes(make_job()) == [WaitCode.NO_HOST]
 
 
-def test_a_job_that_redis_has_not_yet_is_said_to_be_on_its_way(make_job, codes, register, backend):
-    register()
-    job = make_job()
-    backend.queue.discard(job.id)
-    assert codes(job) == [WaitCode.QUEUE_AWAY]
-
-
 def test_a_redis_that_is_away_is_a_reason_and_no_error(make_job, backend, tmp_path):
     job = make_job()
     away = job_queue(Redis(unix_socket_path=str(tmp_path / "none")), 60)
@@ -121,13 +114,38 @@ def test_a_redis_that_is_away_is_a_reason_and_no_error(make_job, backend, tmp_pa
     assert "not lost" in reason.text
 
 
-def test_a_long_queue_is_not_read_for_one_job(make_job, backend, codes):
-    job = make_job()
-    backend.redis.lpush(f"rq:queue:{queue.NAME}", *(f"job-{n}" for n in range(1000, 11000)))
-    before = backend.redis.info("stats")["total_net_output_bytes"]
-    assert codes(job) == [WaitCode.IN_QUEUE, WaitCode.NO_HOST]
-    assert texts(backend, job)[0] == "10,000 jobs are before it."
-    assert backend.redis.info("stats")["total_net_output_bytes"] - before < 20_000
+def test_a_long_queue_is_not_counted_to_its_end(make_job, backend, owner, copies_of):
+    copies_of(make_job(), dispatch.MOST_COUNTED + 1)
+    assert texts(backend, make_job())[0] == "More than 1,000 of its owner's jobs are before it."
+
+
+def test_other_users_jobs_are_not_before_it(make_job, make_user, codes, register):
+    register()
+    make_job(user=make_user("ben"))
+    assert codes(make_job()) == []
+
+
+def test_a_limit_is_said(make_job, limited, register):
+    register()
+    make_job("running")
+    for option, said in (
+        ("user_jobs", "Its owner has 1 jobs running, the most."),
+        ("jobs", "1 jobs are running, the most there may be."),
+    ):
+        assert reasons(limited(**{option: 1}), make_job())[-1] == (WaitCode.LIMIT, said)
+
+
+def test_an_image_that_no_build_host_has_is_said(make_job, backend, register, codes):
+    register()
+    host = {"images": [{"name": "debian/trixie", "arch": "arm64"}], "labels": ["gpu"]}
+    runners.report(backend, "host-1", host)
+    [reason] = reasons(backend, make_job())
+    assert reason == (
+        WaitCode.NO_FITTING_HOST,
+        "No build host has the image debian/trixie (amd64), which is for the operator to mend.",
+    )
+    runners.report(backend, "host-2", {"images": [{"name": "debian/trixie", "arch": "amd64"}]})
+    assert codes(make_job()) == [WaitCode.IN_QUEUE]
 
 
 def test_of_several_jobs_each_has_its_reasons(backend, make_job, codes):

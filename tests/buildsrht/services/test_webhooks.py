@@ -21,6 +21,7 @@ from buildsrht.models import (
     Webhook,
 )
 from buildsrht.services import jobs, runs, tokens, triggers, webhooks
+from tests.build_host import claim
 
 URL = "https://example.org/hook"
 QUERY = "{ webhook { uuid } }"
@@ -163,7 +164,7 @@ def _outcome(create):
 
 def test_a_build_makes_none_and_deletes_none(create, backend, owner, make_job):
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     tokens.create_job_token(backend, run, ["JOBS:RW"])
     with backend.transaction() as session:
         build = Bearer(owner, token_id=session.scalar(select(Token.id)))
@@ -300,7 +301,7 @@ def states(occasion):
 def test_each_event_shows_the_states_of_its_moment(create, make_job, backend, occasions, owed):
     create(events=["JOB_CREATED", "JOB_UPDATED"])
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     first, second = (task.id for task in job.tasks)
     runs.move_run_task(backend, run, first, TaskStatus.RUNNING)
     runs.move_run_task(backend, run, first, TaskStatus.SUCCESS)
@@ -326,7 +327,7 @@ def test_each_event_shows_the_states_of_its_moment(create, make_job, backend, oc
 def test_what_happened_before_there_were_events_has_happened(create, make_job, backend, occasions):
     create(events=["JOB_UPDATED"])
     job = make_job("queued")
-    run = runs.claim(backend, job.id, RUNNER)
+    run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.RUNNING)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.SUCCESS)
     with backend.transaction() as session:

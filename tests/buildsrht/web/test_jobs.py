@@ -9,7 +9,7 @@ from buildsrht.models import Artifact, Fault, Job, JobStatus, KeptMachine, TaskS
 from buildsrht.services import phases, runs
 from buildsrht.web import job_logs
 from buildsrht.web.markdown import render
-from tests.build_host import BuildHost
+from tests.build_host import BuildHost, claim
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_job_that_waits_says_why(open_job, browser, make_job):
 
 
 def test_what_a_job_did_when_is_drawn_and_said(backend, open_job, browser, make_job):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     phases.begin(backend, run, phases.Name.SOURCES)
 
     answer = open_job(make_job())
@@ -150,7 +150,7 @@ def test_of_one_long_line_there_is_all_that_is_ever_shown(open_job, make_job, ho
 def test_whose_fault_it_was_is_said_and_it_is_run_again_by_a_click(
     backend, open_job, browser, make_job, fetch
 ):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     runs.finish(backend, run, JobStatus.FAILED, "The machine was lost.", Fault.SERVICE)
 
     open_job(fetch(1))
@@ -163,7 +163,7 @@ def test_whose_fault_it_was_is_said_and_it_is_run_again_by_a_click(
 
 
 def test_of_the_builds_own_fault_nothing_is_said(backend, open_job, browser, make_job, fetch):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     runs.finish(backend, run, JobStatus.FAILED, "task build: exit status 1", Fault.BUILD)
 
     open_job(fetch(1))
@@ -172,7 +172,7 @@ def test_of_the_builds_own_fault_nothing_is_said(backend, open_job, browser, mak
 
 
 def test_a_job_that_is_begun_again_says_why(backend, open_job, browser, make_job, fetch):
-    runs.claim(backend, make_job().id, "host-1")
+    claim(backend, make_job().id, "host-1")
     with backend.transaction() as session:
         session.execute(update(Job).values(lease_expires=datetime.now(UTC) - timedelta(days=1)))
     runs.expire_leases(backend)
@@ -180,13 +180,13 @@ def test_a_job_that_is_begun_again_says_why(backend, open_job, browser, make_job
     open_job(fetch(1))
     assert "The build host host-1 was lost." in browser.text
 
-    runs.claim(backend, 1, "host-2")
+    claim(backend, 1, "host-2")
     open_job(fetch(1))
     assert "Attempt 2" in browser.text
 
 
 def test_what_a_build_host_said_of_its_end_is_there(backend, open_job, browser, make_job):
-    run = runs.claim(backend, make_job().id, "host-1")
+    run = claim(backend, make_job().id, "host-1")
     runs.finish(backend, run, JobStatus.FAILED, "task build: exit status 2")
 
     browser.open("/~owner/job/1")

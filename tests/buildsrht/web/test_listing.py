@@ -71,7 +71,7 @@ def test_each_reason_why_a_job_waits_is_on_the_page(browse, make_job, owner):
     text = browse_text(browse(owner), "/")
 
     assert "waits until its owner starts it" in text
-    assert "1 job is before it." in text
+    assert "1 of its owner's jobs is before it." in text
     assert text.count("No build host is there to take it") == 2
 
 

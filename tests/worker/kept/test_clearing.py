@@ -16,11 +16,10 @@ from buildsrht.keys import Keys
 from buildsrht.models import JobStatus, KeptMachine
 from buildsrht.services import deletion, sealing
 from buildsrht.services import kept as service
-from tests.worker.fakes import same_backend
+from tests.worker.fakes import perform, same_backend
 from tests.worker.kept.fakes import keepable_boot
 from worker import janitor
 from worker.kept import frozen
-from worker.run_job import perform
 
 DIE_WHILE_FREEZING = """
 import os, signal, sys
@@ -28,7 +27,7 @@ from buildsrht import config
 from buildsrht.backend import open_backend
 from tests.worker.kept import fakes
 from worker.kept.{module} import {name} as at
-from worker.run_job import perform
+from tests.worker.fakes import perform
 
 at.{method} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 perform(open_backend(config.load()), int(sys.argv[1]), fakes.keepable_boot)

@@ -14,6 +14,7 @@ from sqlalchemy import update
 from buildsrht import processes
 from buildsrht.models import KeptMachine
 from buildsrht.services import kept as service
+from tests.worker.fakes import perform
 from tests.worker.kept.fakes import KEEPER, keepable_boot
 from tests.worker.kept.visitor import HEADER, Visitor, said, wait_until
 from worker import janitor
@@ -21,7 +22,6 @@ from worker.directories import OWNER
 from worker.errors import RunnerError
 from worker.kept import clearing, frozen, visits
 from worker.kept.visits import close_all, open_machine
-from worker.run_job import perform
 
 TERMINAL = {"term": "xterm", "columns": 80, "rows": 24}
 

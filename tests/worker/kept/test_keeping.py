@@ -12,13 +12,12 @@ from buildsrht.keys import Keys
 from buildsrht.models import JobStatus
 from buildsrht.services import jobs
 from buildsrht.services import kept as service
-from tests.worker.fakes import fake_boot
+from tests.worker.fakes import fake_boot, perform
 from tests.worker.kept.fakes import MEMORY, keepable_boot
 from tests.worker.outcome import assert_nothing_is_left, outcome_of
 from worker.errors import MonitorError
 from worker.kept import frozen, keeping, vault
 from worker.packages import JobFailed
-from worker.run_job import perform
 
 CONNECT = "connect {}\n"
 

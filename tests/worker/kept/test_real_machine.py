@@ -16,6 +16,7 @@ from buildsrht import processes
 from buildsrht.models import JobStatus
 from buildsrht.services import kept as service
 from tests.worker.conftest import FIRST_MIRROR, IMAGE
+from tests.worker.fakes import perform
 from tests.worker.kept.visitor import Visitor, said, wait_until
 from tests.worker.outcome import assert_nothing_is_left, outcome_of
 from tests.worker.saved import copy_snapshot
@@ -24,7 +25,6 @@ from worker.directories import OWNER
 from worker.janitor import pids_naming
 from worker.kept import frozen
 from worker.kept.visits import open_machine
-from worker.run_job import perform
 from worker.snapshots import TEMPLATES
 
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(900)]
