@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
 
-.PHONY: help setup packages image demo run test bench lint reference man constraints clean
+.PHONY: help setup packages image demo run test bench chaos lint reference man constraints clean
 
 help:
 	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
@@ -53,6 +53,9 @@ endif
 bench: setup image ## measure this checkout on this machine, into bench/results.json; ARGS as for --help
 	@.venv/bin/python -m bench $(ARGS)
 
+chaos: setup image ## run jobs while parts are killed and cut off, as root, and check that nothing is lost; ARGS as for --help
+	@.venv/bin/python -m chaos $(ARGS)
+
 lint: setup ## check style and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -73,4 +76,4 @@ constraints: packages ## pin the newest version of every Python package
 
 clean: ## remove what setup and demo made; VAR stays, it holds your jobs
 	rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis $(VAR)/demo
-	find buildsrht worker tests -name __pycache__ -prune -exec rm -rf {} +
+	find buildsrht worker chaos tests -name __pycache__ -prune -exec rm -rf {} +
