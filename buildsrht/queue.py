@@ -42,6 +42,9 @@ DELIVERY_SECONDS = 110
 # A worker says every 30 seconds that it is alive, or more often. RQ itself believes one that was
 # killed to be there for some minutes.
 SILENCE = timedelta(seconds=90)
+# How many entries of one route are put back in one go. Somebody does so every two seconds, and has
+# other things to do meanwhile: a hundred thousand would take ten seconds.
+MOST_AT_ONCE = 1000
 # What a worker that is there and takes nothing calls itself, in RQ's words.
 PAUSED = WorkerStatus.SUSPENDED
 
@@ -157,10 +160,11 @@ class JobQueue:
         self._queue(route).discard(job_id)
 
     def enqueue_missing(self, route: Route, job_ids: Sequence[int]) -> list[int]:
-        """See that as many entries wait on the route as these jobs are. Returns those sent."""
+        """See that as many entries wait on the route as these jobs are, in steps of `MOST_AT_ONCE`.
+        Returns those sent."""
         present = self._queue(route).enqueued_ids()
         missing = [job_id for job_id in job_ids if job_id not in present]
-        sent = missing[: max(0, len(job_ids) - len(present))]
+        sent = missing[: min(MOST_AT_ONCE, max(0, len(job_ids) - len(present)))]
         if sent:
             self.enqueue_again(route, *sent)
         return sent

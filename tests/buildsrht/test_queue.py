@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from buildsrht.queue import GRACE_SECONDS, Route
+from buildsrht.queue import GRACE_SECONDS, MOST_AT_ONCE, Route
 
 HERE = Route("debian/trixie", "amd64")
 ELSEWHERE = Route("debian/trixie", "amd64", ("gpu", "large"))
@@ -102,6 +102,13 @@ def test_it_matters_how_many_entries_there_are_and_not_whose(backend):
 
     assert backend.queue.enqueue_missing(HERE, [7, 8]) == []
     assert backend.queue.enqueue_missing(HERE, [7, 8, 9]) == [7]
+
+
+def test_a_long_queue_that_was_wiped_comes_back_step_by_step(backend):
+    lost = range(1, MOST_AT_ONCE + 4)
+
+    assert backend.queue.enqueue_missing(HERE, lost) == [*lost[:MOST_AT_ONCE]]
+    assert backend.queue.enqueue_missing(HERE, lost) == [*lost[MOST_AT_ONCE:]]
 
 
 def test_an_entry_that_came_again_is_not_discarded(backend):
