@@ -5,9 +5,12 @@ import socket
 import threading
 
 CONSOLE_BYTES = 64 * 1024
+# Before and after the panic's own line.
+REPORT_LINES = 40
+PANIC = b"Kernel panic"
 # How a guest's kernel says goodbye on its console.
 LAST_WORDS = (
-    (b"Kernel panic", "its kernel panicked"),
+    (PANIC, "its kernel panicked"),
     (b"reboot: Power down", "it powered itself off"),
     (b"reboot: System halted", "it halted itself"),
     (b"reboot: Restarting system", "it tried to reboot, which a throwaway machine cannot"),
@@ -31,6 +34,15 @@ class Console:
         """Why the guest ended, if its kernel said so."""
         said = self.tail()
         return next((meaning for words, meaning in LAST_WORDS if words in said), None)
+
+    def report(self) -> str:
+        """What the kernel said around its panic: of other ends there is nothing to explain."""
+        lines = self.tail().splitlines()
+        panic = next((number for number, line in enumerate(lines) if PANIC in line), None)
+        if panic is None:
+            return ""
+        told = lines[max(0, panic - REPORT_LINES) : panic + REPORT_LINES]
+        return b"\n".join(told).decode(errors="replace")
 
     def tail(self) -> bytes:
         self._reader.join(0.2)

@@ -33,10 +33,11 @@ class MachineKilled(GuestLost):
 
 
 class Loss(NamedTuple):
-    """Why a machine is gone, and whether nothing in it ended it."""
+    """Why a machine is gone, whether nothing in it ended it, and what its kernel said of that."""
 
     reason: str
     was_killed: bool
+    report: str = ""
 
 
 class BootTimeout(RunnerError):

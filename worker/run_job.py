@@ -291,6 +291,8 @@ class _Attempt:
             if self.watch.interruption:
                 raise Interrupted(self.watch.interruption.value) from error
             loss = Loss(str(error), was_killed=False) if str(error) else machine.explain_loss()
+            if loss.report:
+                self.logbook.say(f"The kernel's last words:\n{loss.report}")
             kind = MachineKilled if loss.was_killed else GuestLost
             raise kind(f"The machine was lost: {loss.reason}.") from error
 

@@ -15,7 +15,7 @@ from buildsrht.config import destinations
 from tests.worker.conftest import replace_in
 from tests.worker.saved import copy_snapshot, small_snapshot
 from worker import spares, templates, vm
-from worker.errors import GuestLost
+from worker.errors import GuestLost, Loss
 from worker.janitor import pids_naming
 from worker.snapshots import TEMPLATES
 from worker.spares import borrow
@@ -205,7 +205,7 @@ def test_why_it_was_lost_can_be_asked(config, template, work, stock):
         with borrow(config, template, vm.no_guard) as machine:
             with pytest.raises(GuestLost):
                 machine.guest.run(["sudo", "poweroff", "--force", "--force"], lambda _: None)
-            assert machine.explain_loss() == ("it powered itself off", False)
+            assert machine.explain_loss() == Loss("it powered itself off", was_killed=False)
 
 
 @pytest.mark.vm
