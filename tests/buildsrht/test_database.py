@@ -1,8 +1,10 @@
 """The database: made from schema.sql or step by step, the same either way, and only once."""
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,7 +14,9 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, NullPool, create_engine, inspect, make_url
+from sqlalchemy.event import listen
 
 from buildsrht import config, database
 from buildsrht.config import Config, Database
@@ -24,6 +28,7 @@ from alembic import op
 
 revision = "9000"
 down_revision = "0005"
+works_with = "{works_with}"
 
 
 def upgrade():
@@ -56,8 +61,13 @@ def next_release(monkeypatch, tmp_path):
     """We become the release that gives users a shoe size."""
     migrations = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, migrations)
-    (migrations / "versions" / "r9000_shoes.py").write_text(NEXT_STEP)
-    return lambda: monkeypatch.setattr(database, "MIGRATIONS", migrations)
+
+    def become(works_with="0005", during=monkeypatch):
+        step = NEXT_STEP.format(works_with=works_with)
+        (migrations / "versions" / "r9000_shoes.py").write_text(step)
+        during.setattr(database, "MIGRATIONS", migrations)
+
+    return become
 
 
 def settings(url: str) -> Config:
@@ -78,9 +88,20 @@ def execute(on: Config, statement: str) -> None:
 
 def take_steps(on: Config, to: str = "head") -> None:
     with connected(on.database.url) as connection:
-        alembic = AlembicConfig(attributes={"connection": connection})
-        alembic.set_main_option("script_location", str(database.MIGRATIONS))
-        command.upgrade(alembic, to)
+        migrate_by(connection, to)
+
+
+def migrate_by(connection: Connection, to: str) -> None:
+    alembic = AlembicConfig(attributes={"connection": connection})
+    alembic.set_main_option("script_location", str(database.MIGRATIONS))
+    command.upgrade(alembic, to)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def dump(on: Config) -> list[str]:
@@ -218,6 +239,32 @@ def test_migrate_brings_an_older_database_up_to_date(empty, next_release):
     execute(empty, 'SELECT shoe_size FROM "user"')
 
 
+def test_code_of_the_release_before_works_with_the_database_of_a_newer_one_that_says_so(
+    empty, next_release, monkeypatch, caplog
+):
+    database.init(empty)
+    with monkeypatch.context() as patch:
+        next_release(works_with="0005", during=patch)
+        database.migrate(empty)
+
+    database.require_current(empty)
+
+    assert "at revision 9000, of a newer release, and this one knows 0005" in caplog.text
+    assert "upgrade this host too" in caplog.text
+
+
+def test_code_of_the_release_before_refuses_the_database_of_a_newer_one_that_does_not(
+    empty, next_release, monkeypatch
+):
+    database.init(empty)
+    with monkeypatch.context() as patch:
+        next_release(works_with="9000", during=patch)
+        database.migrate(empty)
+
+    with pytest.raises(OperatorError, match=r"9000, which this release does not know: .* upgrade"):
+        database.require_current(empty)
+
+
 def test_of_two_migrates_at_once_one_does_it(empty, next_release):
     database.init(empty)
     next_release()
@@ -228,16 +275,41 @@ def test_of_two_migrates_at_once_one_does_it(empty, next_release):
     assert sorted(done) == [False, False, False, True]
 
 
-def test_a_migrate_gives_up_soon_on_a_table_that_is_in_use(empty, next_release, monkeypatch):
+@pytest.fixture
+def impatient(monkeypatch):
+    """Locks are waited for only for a moment at a time."""
+    monkeypatch.setattr(database, "LOCK_TIMEOUT", "50ms")
+
+
+def test_a_migrate_gives_up_at_last_on_a_table_that_is_in_use(
+    empty, next_release, impatient, monkeypatch
+):
     database.init(empty)
     next_release()
-    monkeypatch.setattr(database, "LOCK_TIMEOUT", "50ms")
+    monkeypatch.setattr(database, "LOCK_PATIENCE_SECONDS", 0.5)
 
     with connected(empty.database.url) as connection:
         connection.exec_driver_sql('BEGIN; LOCK TABLE "user"')
         with pytest.raises(OperatorError, match="lock timeout"):
             database.migrate(empty)
     assert database.migrate(empty) is True
+
+
+def test_a_migrate_lets_others_pass_and_tries_again(empty, next_release, impatient, caplog):
+    """While it waits for a lock, all who come later wait behind it."""
+    database.init(empty)
+    next_release()
+    caplog.set_level("INFO", "buildsrht.database")
+
+    with ThreadPoolExecutor() as threads, connected(empty.database.url) as connection:
+        connection.exec_driver_sql('BEGIN; SELECT FROM "user"')
+        migrated = threads.submit(database.migrate, empty)
+        wait_until(lambda: "trying again" in caplog.text)
+        with connected(empty.database.url) as another:
+            another.exec_driver_sql("SET lock_timeout = '5s'")
+            another.exec_driver_sql("INSERT INTO \"user\" (name) VALUES ('alice')")
+        connection.exec_driver_sql("COMMIT")
+        assert migrated.result(60) is True
 
 
 def test_groups_that_were_over_before_there_was_an_outbox_tell_nobody(empty):
@@ -260,6 +332,145 @@ def test_groups_that_were_over_before_there_was_an_outbox_tell_nobody(empty):
     with connected(empty.database.url) as connection:
         asked = connection.exec_driver_sql("SELECT finished IS NOT NULL FROM job_group ORDER BY id")
         assert asked.scalars().all() == [True, False]
+
+
+# While the code of the release before is at work
+
+# From this step on: whoever has many jobs may have made the steps before in an earlier release.
+FIRST_CONSIDERATE = "0004"
+# They grow with each job.
+LARGE = {"job", "task", "log", "artifact", "job_event", "delivery", "job_group", "token"}
+STEPS = list(ScriptDirectory(str(database.MIGRATIONS)).walk_revisions())
+CONSIDERATE = [script for script in STEPS if script.revision >= FIRST_CONSIDERATE]
+SOME_JOBS = """
+INSERT INTO "user" (name) VALUES ('alice');
+INSERT INTO job (owner_id, manifest, image, arch, visibility, secrets, status, queued)
+SELECT 1, '', '', '', 'public', true, 'queued', now() FROM generate_series(1, 100);
+"""
+
+
+@pytest.fixture(params=CONSIDERATE, ids=lambda script: script.revision)
+def step(request, new_database):
+    """A database with jobs, as the release before has left it, and the step to this one's."""
+    before = new_database()
+    take_steps(before, request.param.down_revision)
+    execute(before, SOME_JOBS)
+    return before, request.param
+
+
+def files_of(on: Config) -> dict[str, int]:
+    """The file of each large table: a table that is rewritten gets a new one."""
+    with connected(on.database.url) as connection:
+        asked = connection.exec_driver_sql(
+            "SELECT relname, relfilenode FROM pg_class WHERE relkind = 'r' "
+            "AND relnamespace = 'public'::regnamespace"
+        )
+        return {name: file for name, file in asked if name in LARGE}
+
+
+def test_a_step_rewrites_no_large_table(step):
+    on, script = step
+    before = files_of(on)
+
+    take_steps(on, script.revision)
+
+    assert before.keys() == LARGE
+    assert files_of(on) == before
+
+
+def test_a_step_makes_an_index_of_a_large_table_beside_its_work(step):
+    on, script = step
+    statements = []
+    with connected(on.database.url) as connection:
+        listen(connection, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        migrate_by(connection, script.revision)
+
+    text = "\n".join(statements)
+    assert "UPDATE alembic_version" in text
+    made = re.findall(r"CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?\w+ ON (\w+)", text)
+    assert [table for beside, table in made if table in LARGE and not beside] == []
+
+
+def test_a_step_drops_nothing_that_the_code_before_may_use(step):
+    """Expand now, contract in a later release: see docs/architecture.md."""
+    on, script = step
+    before = columns_of(on)
+
+    take_steps(on, script.revision)
+
+    assert before <= columns_of(on)
+    assert needed_of(on) == set()
+
+
+def columns_of(on: Config) -> set[tuple[str, str]]:
+    with connected(on.database.url) as connection:
+        asked = connection.exec_driver_sql(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_schema = 'public'"
+        )
+        return {(table, column) for table, column in asked}
+
+
+def needed_of(on: Config) -> set[tuple[str, str]]:
+    """Columns of jobs and users that an INSERT of the oldest release would miss."""
+    known = {"owner_id", "manifest", "image", "arch", "visibility", "secrets", "status", "name"}
+    with connected(on.database.url) as connection:
+        asked = connection.exec_driver_sql(
+            "SELECT table_name, column_name FROM information_schema.columns "
+            "WHERE table_name IN ('job', 'user') AND table_schema = 'public' "
+            "AND is_nullable = 'NO' AND column_default IS NULL AND is_identity = 'NO'"
+        )
+        return {(table, column) for table, column in asked if column not in known}
+
+
+def test_every_step_says_the_oldest_code_that_works_with_it():
+    for script in STEPS:
+        assert script.module.works_with in (script.revision, script.down_revision), script.path
+
+
+def test_jobs_are_submitted_while_an_index_is_made(empty):
+    """It waits for whoever has written before, and those who come later do not wait for it."""
+    take_steps(empty, "0003")
+    execute(empty, SOME_JOBS)
+    submit = SOME_JOBS.splitlines()[2] + " SELECT 1, '', '', '', 'public', true, 'queued', now()"
+
+    with ThreadPoolExecutor() as threads, connected(empty.database.url) as earlier:
+        earlier.exec_driver_sql(f"BEGIN; {submit}")
+        migrated = threads.submit(database.migrate, empty)
+        wait_until(lambda: is_making_an_index(empty))
+        execute(empty, f"SET lock_timeout = '5s'; {submit}")
+        assert is_making_an_index(empty)
+        earlier.exec_driver_sql("COMMIT")
+        assert migrated.result(60) is True
+
+    database.require_current(empty)
+    with connected(empty.database.url) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM job").scalar() == 102
+
+
+def is_making_an_index(on: Config) -> bool:
+    with connected(on.database.url) as connection:
+        return connection.exec_driver_sql(
+            "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index "
+            "WHERE datname = current_database())"
+        ).scalar()
+
+
+def test_a_migrate_that_was_killed_half_way_goes_on(empty):
+    """An index that was being made then is there and not valid."""
+    take_steps(empty, "0003")
+    execute(empty, SOME_JOBS)
+    execute(empty, "CREATE INDEX log_task ON log (task_id) WHERE task_id IS NOT NULL")
+    execute(empty, "CREATE INDEX job_status ON job (status, id)")
+    execute(
+        empty, "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'job_status'::regclass"
+    )
+
+    assert database.migrate(empty) is True
+
+    with connected(empty.database.url) as connection:
+        asked = connection.exec_driver_sql("SELECT bool_and(indisvalid) FROM pg_index")
+        assert asked.scalar() is True
 
 
 # require_current

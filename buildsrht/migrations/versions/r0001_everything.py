@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0001"
 down_revision = None
+works_with = "0001"
 
 TABLES = """
 CREATE TABLE "user" (

@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0002"
 down_revision = "0001"
+works_with = "0001"
 
 # Constants for defaults and nothing to rewrite: no table is locked for longer than a moment, and
 # the code of the first release goes on with what it knows.

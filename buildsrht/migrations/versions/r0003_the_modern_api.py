@@ -4,6 +4,7 @@ from alembic import op
 
 revision = "0003"
 down_revision = "0002"
+works_with = "0002"
 
 # As before: constants for defaults, nothing to rewrite, and columns that the code of the last
 # release does not miss.
