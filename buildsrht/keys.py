@@ -63,6 +63,12 @@ class Keys:
                 continue
         raise OperatorError(f"{self.directory / SECRETS}: no key there opens {context}")
 
+    def opens(self, sealed: bytes, context: str) -> bool:
+        """Whether one of the keys opens it. Raises OperatorError if they cannot be read."""
+        held = self._secrets
+        rest = sealed[len(VERSION) :]
+        return sealed[: len(VERSION)] == VERSION and any(_opens(key, rest, context) for key in held)
+
     def is_newest(self, sealed: bytes, context: str) -> bool:
         """Whether the first key opens it, so that the others are not needed for it."""
         try:
@@ -102,6 +108,14 @@ class Keys:
         if not isinstance(key, Ed25519PrivateKey):
             raise OperatorError(f"{path}: expected an Ed25519 key, not one of another kind")
         return key
+
+
+def _opens(key: AESGCM, sealed: bytes, context: str) -> bool:
+    try:
+        key.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], context.encode())
+    except InvalidTag:
+        return False
+    return True
 
 
 def make_missing(directory: Path) -> list[Path]:

@@ -21,6 +21,7 @@ JOBS = (
 MAY_NOT_IMPORT = {
     "buildsrht": ("worker", "tests"),
     "buildsrht/services": (*HTTP, *SURFACES, "click", "buildsrht.hooks", "buildsrht.graphql"),
+    "buildsrht/checks": (*HTTP, *SURFACES, "click"),
     "buildsrht/hooks": (*HTTP, *SURFACES, "click"),
     "buildsrht/models.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/status.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),

@@ -1,5 +1,6 @@
 """The build host's commands; `buildsrht worker`, `janitor`, `gateway` and `image` become these."""
 
+import json
 import logging
 import os
 import signal
@@ -103,6 +104,15 @@ def gateway() -> None:
         run(backend, open_machine)
     # Whoever stops us may end all that we started, and with it what was done since they were woken.
     close_all(config)
+
+
+@main.command(hidden=True)
+def check() -> None:
+    """Print what was found of this host, a line of JSON each; `buildsrht check` starts this."""
+    from worker import checks
+
+    for finding in checks.check(settings.load()):
+        click.echo(json.dumps(finding))
 
 
 def _ready_redis(config: Config) -> Redis:

@@ -16,6 +16,7 @@ from click.exceptions import NoArgsIsHelpError
 from buildsrht.cli import (
     account,
     ask,
+    check,
     completion,
     courier,
     deliveries,
@@ -48,7 +49,7 @@ def commands() -> None:
 
 commands.add_part("Use a server", (submit, resubmit, jobs, login, account, ask, completion))
 commands.add_part(
-    "Operate a server", (operate, users, courier, keys, secrets, ssh_keys, hooks, deliveries)
+    "Operate a server", (operate, check, users, courier, keys, secrets, ssh_keys, hooks, deliveries)
 )
 
 

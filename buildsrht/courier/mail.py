@@ -77,6 +77,15 @@ def send(config: Mail, letter: Letter, before: Mapping[str, str] | None) -> Atte
     )
 
 
+def greet(config: Mail) -> None:
+    """See that the server lets us in, and send nothing. Raises OperatorError if it does not."""
+    try:
+        with _session(config) as server:
+            server.ehlo_or_helo_if_needed()
+    except (smtplib.SMTPException, OSError) as error:
+        raise OperatorError(f"mail server {config.host}: {_explain(error)}") from error
+
+
 def _transfer(
     server: smtplib.SMTP, sender: str, recipients: list[str], data: bytes
 ) -> dict[str, Reply]:

@@ -90,6 +90,23 @@ def finish_rotation(backend: Backend) -> Rotation:
         return Rotation(resealed, keys.drop_old_secrets_keys(backend.config.keys.path))
 
 
+def try_samples(session: Session, opener: keys.Keys) -> dict[str, bool]:
+    """Whether these keys open what is sealed: of each column the oldest and the newest value, by
+    the contexts."""
+    hold_keys(session)
+    opens = {}
+    for column in SEALED:
+        table = column.of.class_
+        for order in (table.id, table.id.desc()):
+            row = session.scalar(
+                select(table).where(column.of.is_not(None)).order_by(order).limit(1)
+            )
+            if row:
+                context = column.context(row)
+                opens[context] = opener.opens(getattr(row, column.of.key), context)
+    return opens
+
+
 def _take_keys(session: Session) -> None:
     """Wait for all who hold the keys, and let nobody have them until this transaction ends."""
     session.execute(select(func.pg_advisory_xact_lock(ADVISORY_LOCK)))
