@@ -15,7 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench import clones, cold_boot, endurance, layers, logs, pixels, submissions, table, trivial
+from bench import (
+    clones,
+    cold_boot,
+    cost,
+    endurance,
+    layers,
+    logs,
+    pixels,
+    submissions,
+    table,
+    trivial,
+)
 from bench.errors import MeasurementFailed
 from bench.figures import Figures, document
 from bench.place import Place, made
@@ -41,6 +52,8 @@ PARTS: dict[str, Callable[[Place], Figures]] = {
     "submissions": submissions.measure,
 }
 ENDURANCE = {"endurance": endurance.measure}
+# What is measured only when it is asked for by name.
+APART = {**ENDURANCE, "cost": cost.measure}
 
 
 def main() -> int:
@@ -51,7 +64,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     parts = {**PARTS, **ENDURANCE} if arguments.endurance else PARTS
     if arguments.only:
-        parts = {name: {**PARTS, **ENDURANCE}[name] for name in arguments.only}
+        parts = {name: {**PARTS, **APART}[name] for name in arguments.only}
     try:
         figures, host = _measure(parts)
     except (MeasurementFailed, BuildsError, OSError, subprocess.SubprocessError) as error:
@@ -60,6 +73,8 @@ def main() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     print(table.render(figures, host))
+    if "cost" in figures.notes:
+        print(json.dumps(figures.notes["cost"], indent=2))
     if not arguments.only:
         RESULTS.write_text(json.dumps(document(figures, host), indent=2) + "\n")
         print(f"\nwritten to {RESULTS}")
@@ -72,7 +87,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--only",
         metavar="PART,...",
         type=_part_names,
-        help=f"measure only these, and write no file: {', '.join([*PARTS, *ENDURANCE])}",
+        help=f"measure only these, and write no file: {', '.join([*PARTS, *APART])}",
     )
     parser.add_argument(
         "--endurance", action="store_true", help="run 200 jobs in a row as well, and look for leaks"
@@ -82,7 +97,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _part_names(text: str) -> list[str]:
     names = text.split(",")
-    unknown = set(names) - {*PARTS, *ENDURANCE}
+    unknown = set(names) - {*PARTS, *APART}
     if unknown:
         raise argparse.ArgumentTypeError(f"no such part: {', '.join(sorted(unknown))}")
     return names

@@ -12,22 +12,39 @@ KILOBYTE = 1024  # what /proc calls kB
 MEGABYTE = 1_000_000
 
 
-def descendants(pid: int) -> Iterator[int]:
-    """The children of a process, theirs, and so on."""
-    children = []
+def children(pid: int) -> list[int]:
+    found = []
     with suppress(*GONE):
         for thread in (PROC / str(pid) / "task").iterdir():
-            children += (thread / "children").read_text().split()
-    for child in map(int, children):
+            found += (thread / "children").read_text().split()
+    return [int(child) for child in found]
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """The children of a process, theirs, and so on."""
+    for child in children(pid):
         yield child
         yield from descendants(child)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process, and of those of its children that it has waited for."""
+    with suppress(*GONE):
+        # After the name, which may contain anything, and ends at the last bracket: proc(5).
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def shared_memory(pid: int) -> float:
+    """MB; what several processes share is divided among them (the kernel's Pss)."""
+    return _field(PROC / str(pid) / "smaps_rollup", "Pss")
 
 
 def memory_of_children() -> float:
     """MB that our descendants take together. What they share is counted once: it is divided among
     them (the kernel's Pss)."""
-    pids = descendants(os.getpid())
-    return sum(_field(PROC / str(pid) / "smaps_rollup", "Pss") for pid in pids)
+    return sum(map(shared_memory, descendants(os.getpid())))
 
 
 def available_memory() -> float:

@@ -1,7 +1,12 @@
 """The benchmark's arithmetic and its table; what it measures, only a run can show."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from bench import cost, processes
 from bench.__main__ import PARTS, _part_names
 from bench.figures import RATIOS, Figures, Summary, document, percentile
 from bench.table import LEGEND, TARGETS, Target, number, render
@@ -120,3 +125,31 @@ def test_parts_are_chosen_by_name():
     with pytest.raises(Exception, match="no such part: memoy"):
         _part_names("clone,memoy")
     assert "endurance" not in PARTS
+
+
+def test_what_is_measured_apart_is_measured_when_it_is_named():
+    assert _part_names("cost,endurance") == ["cost", "endurance"]
+    assert "cost" not in PARTS
+
+
+def test_what_a_job_costs_is_counted_for_one(backend, monkeypatch):
+    monkeypatch.setattr(cost, "MANY", 20)
+    monkeypatch.setattr(cost, "WAITING", 4)
+
+    counted = cost._rows_and_bytes(backend)
+
+    # Submitted, queued and begun are events of the job, and so is its end; its task has two.
+    assert counted["rows"] == {"job": 1, "job_event": 5, "log": 2, "task": 1}
+    assert set(counted["database_bytes"]) <= {*counted["rows"], "pg_catalog"}
+    assert counted["storage_files"] == 4
+    assert counted["redis_bytes_while_waiting"] > 0
+    assert counted["wal_bytes"] > 0
+
+
+def test_the_processor_time_of_children_that_are_over_counts():
+    """Most of what a job costs is that of processes that do not outlive it."""
+    before = processes.cpu_seconds(os.getpid())
+
+    subprocess.run([sys.executable, "-c", "sum(range(30_000_000))"], check=True)
+
+    assert processes.cpu_seconds(os.getpid()) > before
