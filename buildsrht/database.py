@@ -45,6 +45,8 @@ ADVISORY_LOCK = 0x6275696C64
 STATEMENT_TIMEOUT = "2h"
 LOCK_TIMEOUT = "2s"
 LOCK_PATIENCE_SECONDS = 120
+# How long another migration may take.
+OTHERS_SECONDS = 4 * 3600
 LOCK_NOT_AVAILABLE = "55P03"
 
 
@@ -194,12 +196,24 @@ def _execute(connection: Connection, statements: str) -> None:
 def _alone(config: Config) -> Iterator[Connection]:
     """A connection in no transaction, that no other one of these is open beside."""
     with _connection(config) as connection:
+        deadline = time.monotonic() + OTHERS_SECONDS
+        while not _try_alone(connection):
+            if time.monotonic() > deadline:
+                raise OperatorError("the database: another `buildsrht db` has not come to its end")
+            time.sleep(0.1)
         with connection.begin():
             _execute(connection, f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
-            _execute(connection, f"SELECT pg_advisory_lock({ADVISORY_LOCK})")
-            # Only now: the wait for another migration may be as long as that one takes.
             _execute(connection, f"SET lock_timeout = '{LOCK_TIMEOUT}'")
         yield connection
+
+
+def _try_alone(connection: Connection) -> bool:
+    # Tried, and not waited for: an index that the other one makes waits for every transaction that
+    # was there before it, so that each would wait for the other.
+    with connection.begin():
+        return bool(
+            connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({ADVISORY_LOCK})").scalar_one()
+        )
 
 
 @contextmanager

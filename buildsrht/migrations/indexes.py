@@ -20,12 +20,13 @@ def make(statements: str) -> None:
     with op.get_context().autocommit_block():
         connection = op.get_bind()
         # It waits for whoever has written to the table before, and nobody waits behind it.
+        before = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
         connection.exec_driver_sql("SET lock_timeout = 0")
         try:
             for statement in filter(None, map(str.strip, statements.split(";"))):
                 _make(statement)
         finally:
-            connection.exec_driver_sql("RESET lock_timeout")
+            connection.exec_driver_sql(f"SET lock_timeout = '{before}'")
 
 
 def _make(statement: str) -> None:

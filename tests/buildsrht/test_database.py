@@ -275,6 +275,26 @@ def test_of_two_migrates_at_once_one_does_it(empty, next_release):
     assert sorted(done) == [False, False, False, True]
 
 
+def test_of_two_migrates_at_once_one_makes_the_indexes_and_neither_waits_for_ever(empty):
+    """Making one waits for all transactions that were there before it."""
+    take_steps(empty, "0003")
+    execute(empty, SOME_JOBS)
+
+    with ThreadPoolExecutor() as threads:
+        done = list(threads.map(database.migrate, [empty] * 3))
+
+    assert sorted(done) == [False, False, True]
+
+
+def test_what_comes_after_an_index_waits_for_locks_no_longer_than_before(empty):
+    with connected(empty.database.url) as connection:
+        connection.exec_driver_sql("SET lock_timeout = '1234ms'")
+        connection.commit()
+        migrate_by(connection, "0005")
+
+        assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "1234ms"
+
+
 @pytest.fixture
 def impatient(monkeypatch):
     """Locks are waited for only for a moment at a time."""
