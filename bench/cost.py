@@ -23,7 +23,7 @@ from bench.service import Service, running, without_worker
 from bench.trivial import JOB_SECONDS, warm_up
 from buildsrht.backend import Backend, open_backend
 from buildsrht.logs import LogWriter
-from buildsrht.models import JobStatus, TaskStatus, User
+from buildsrht.models import Job, JobStatus, TaskStatus, User
 from buildsrht.services import jobs, runs
 from buildsrht.services.jobs import log_name
 from buildsrht.services.runs import Run
@@ -111,7 +111,7 @@ def _begun(backend: Backend, job_id: int) -> Iterator[tuple[Run, list[LogWriter]
     """A job that has written its logs, as its build host does it."""
     with backend.transaction() as session:
         run = runs.begin(backend, session, job_id, "build-1")
-        names = [log_name(session.get_one(jobs.Job, job_id), task) for task in (None, TASK)]
+        names = [log_name(session.get_one(Job, job_id), task) for task in (None, TASK)]
     place = backend.config.worker.path / str(job_id)
     place.mkdir(parents=True)
     writers = [
