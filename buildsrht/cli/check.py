@@ -2,24 +2,24 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from buildsrht.cli.operate import PYTHON, SERVICES
+
 if TYPE_CHECKING:
     from buildsrht.checks import Finding
     from buildsrht.config import Config
 
-PARTS = ("web", "worker", "janitor", "courier", "gateway")
 # A machine that runs one of these is a build host.
 OF_A_BUILD_HOST = {"worker", "janitor", "gateway"}
 HOST_SECONDS = 120
 
 
 @click.command()
-@click.argument("parts", metavar="[PART]...", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", metavar="[PART]...", nargs=-1, type=click.Choice(SERVICES))
 def check(parts: Sequence[str]) -> int:
     """Try all that the configuration names, and say of each thing whether it works.
 
@@ -32,7 +32,7 @@ def check(parts: Sequence[str]) -> int:
 
     settings = config.load()
     problems = 0
-    for finding in _findings(settings, parts or PARTS):
+    for finding in _findings(settings, parts or SERVICES):
         click.echo(str(finding))
         problems += finding.verdict == Verdict.BAD
     return 1 if problems else 0
@@ -50,8 +50,7 @@ def _host() -> "Iterator[Finding]":
     """What the worker package finds, which we never import."""
     from buildsrht.checks import Finding, Verdict, bad
 
-    # -P: as for every command of that package.
-    command = [sys.executable, "-P", "-m", "worker", "check"]
+    command = [*PYTHON, "-m", "worker", "check"]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=HOST_SECONDS)
     except subprocess.TimeoutExpired:
