@@ -41,6 +41,8 @@ class Place:
             f"[images]\npath = {self.images}\n"
             f"[snapshots]\npath = {self.directory}/snapshots\nspares = {spares}\n"
             f"[worker]\ncount = {workers}\n"
+            # One client is all who measure.
+            "[limits]\nrequests = none\nsubmissions = none\n"
         )
         return {**os.environ, "VAR": str(var), "BUILDSRHT_CONFIG": str(config)}
 

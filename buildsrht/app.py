@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from buildsrht import api, browsing, oauth, serving, web
+from buildsrht import api, browsing, oauth, serving, throttling, web
 from buildsrht.api.errors import http_error
 from buildsrht.backend import Backend
 from buildsrht.web.errors import no_such_address
@@ -33,6 +33,7 @@ def create_app(backend: Backend) -> Flask:
     app.before_request(_refuse_nul)
     serving.install(app, backend)
     browsing.install(app)
+    throttling.install(app)
     oauth.install(app, backend)
     api.install(app, backend.config)
     web.install(app, backend)

@@ -30,6 +30,7 @@ from buildsrht.keys import Keys
 from buildsrht.logs import Logs
 from buildsrht.outbox import Outbox, finish_group
 from buildsrht.queue import IdQueue, JobQueue, delivery_queue, job_queue, push_queue, reset_queue
+from buildsrht.rates import Rates
 from buildsrht.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Backend:
     storage: Storage
     catalogue: Catalogue
     keys: Keys
+    rates: Rates
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -115,6 +117,7 @@ class Backend:
     def close(self) -> None:
         self.engine.dispose()
         self.redis.close()
+        self.rates.close()
 
 
 def open_redis(url: str) -> Redis:
@@ -167,4 +170,5 @@ def open_backend(config: Config) -> Backend:
         storage=storage,
         catalogue=catalogue.load(config.images.recipes),
         keys=Keys(config.keys.path),
+        rates=Rates(config.redis.url),
     )

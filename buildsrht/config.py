@@ -148,6 +148,23 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+class Rate(NamedTuple):
+    """So many within so many seconds."""
+
+    amount: int
+    seconds: int
+
+
+def rate_or_none(text: str) -> Rate | None:
+    """`3000/m`, or `10/h`; None for `none`, which is no limit."""
+    if text == "none":
+        return None
+    match = re.fullmatch(r"([1-9][0-9]{0,8})/([smhd])", text)
+    if not match:
+        raise ValueError("expected a number in a time such as 3000/m, or none")
+    return Rate(int(match[1]), DURATION_UNITS[match[2]])
+
+
 class Destination(NamedTuple):
     """Somewhere that may be reached although the rules forbid it; any port when it is None."""
 
@@ -211,6 +228,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class Limits:
+    requests: Rate | None = option(rate_or_none, "3000/m")
+    submissions: Rate | None = option(rate_or_none, "120/m")
     request: int = option(size, "1MiB")
     log: int = option(size, "64MiB")
     artifact: int = option(size, "1GiB")

@@ -266,6 +266,12 @@ def limited(backend: Backend) -> Callable[..., Backend]:
     return make
 
 
+@pytest.fixture
+def uncounted(app: Flask, limited: Callable[..., Backend]) -> None:
+    """No answer says how many more there may be, so that two are the same."""
+    serving.install(app, limited(requests=None))
+
+
 def _bring_to(backend: Backend, job_id: int, status: JobStatus) -> None:
     if status in (JobStatus.PENDING, JobStatus.QUEUED):
         return

@@ -48,6 +48,7 @@ REFUSALS = {
     413: "The body is larger than the operator allows.",
     415: "The body is declared as something that is not taken here.",
     416: "The range begins behind the end.",
+    429: "More requests than one client may make. `Retry-After` says when to come again.",
     503: "The database or the queue does not answer. `Retry-After` says when to try again.",
 }
 
@@ -104,10 +105,14 @@ def _operation(
     body: Mapping[str, Schema] | None = None,
     refusals: Sequence[int] = (),
     refused: str = "Errors",
+    counted: bool = True,
 ) -> Operation:
     """One operation. With `anonymous` it needs no token, but takes one that has `scope`; forms are
-    those of OAuth clients, which need no secret then."""
+    those of OAuth clients, which need no secret then. Unless it is `counted`, a client may ask for
+    it as often as it likes."""
     statuses = {*refusals, *_refusals_of(scope), *_refusals_of_body(body or {})}
+    if counted and 429 not in answers:
+        statuses.add(429)
     operation = {
         "operationId": name,
         "summary": summary,
@@ -163,7 +168,7 @@ def _answer(
 
 def _refusal(status: int, shape: str, description: str | None = None) -> Operation:
     answer = _answer(description or REFUSALS[status], reference(shape))
-    if status == 503:
+    if status in (429, 503):
         answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
     return answer
 
@@ -257,13 +262,7 @@ def _form(needed: str, *others: str) -> dict[str, Schema]:
 OAUTH_REFUSALS = {
     400: _answer("The request is wrong, or its code is.", reference("OAuthError")),
     401: _answer("The client did not prove who it is.", reference("OAuthError")),
-}
-TOO_MANY = {
-    429: _answer(
-        "Too many of these have come from there.",
-        reference("OAuthError"),
-        Retry_After={"type": "integer"},
-    )
+    429: _refusal(429, "OAuthError"),
 }
 
 
@@ -545,7 +544,6 @@ PATHS: dict[str, dict[str, Operation]] = {
             {
                 200: _answer("Ask for tokens from now on.", reference("DeviceCode")),
                 **OAUTH_REFUSALS,
-                **TOO_MANY,
             },
             anonymous=True,
             body=_form("scope"),
@@ -584,6 +582,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             "Whether the database and the queue answer",
             {200: _answer("They do.", reference("Health"))},
             refusals=[503],
+            counted=False,
         ),
     },
     "/api/openapi.json": {

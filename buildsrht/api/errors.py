@@ -15,7 +15,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException
 
 from buildsrht.backend import OUTAGES
-from buildsrht.errors import BadInput, BuildsError, FieldError
+from buildsrht.errors import BadInput, BuildsError, FieldError, TooMany
 from buildsrht.oauth import ScopeMissing, TokenRefused
 from buildsrht.serving import RETRY_SECONDS, STATUSES, log_outage
 
@@ -24,6 +24,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(BadInput, _bad_input)
     app.register_error_handler(TokenRefused, partial(_challenged, 401))
     app.register_error_handler(ScopeMissing, partial(_challenged, 403))
+    app.register_error_handler(TooMany, _too_many)
     for kind, status in STATUSES.items():
         app.register_error_handler(kind, partial(_refused, status))
     for outage in OUTAGES:
@@ -55,6 +56,10 @@ def _refused(status: int, error: BuildsError) -> ResponseReturnValue:
 
 def _challenged(status: int, error: TokenRefused | ScopeMissing) -> ResponseReturnValue:
     return _one(str(error)), status, {"WWW-Authenticate": error.challenge}
+
+
+def _too_many(error: TooMany) -> ResponseReturnValue:
+    return _one(str(error)), 429, {"Retry-After": str(error.seconds)}
 
 
 def _unavailable(error: Exception) -> ResponseReturnValue:

@@ -12,6 +12,7 @@ from buildsrht.models import Visibility
 from buildsrht.oauth import acting_token, acting_user, acting_user_if_any
 from buildsrht.services import artifacts as artifact_service
 from buildsrht.services import jobs as job_service
+from buildsrht.services import submitting
 from buildsrht.services.jobs import Submission
 from buildsrht.services.scopes import granted, may_use_secrets
 from buildsrht.services.tokens import user_of
@@ -35,7 +36,9 @@ def submit() -> ResponseReturnValue:
     token = acting_token("jobs:write")
     backend = current_backend()
     submission = _read_submission(backend, token.scopes)
-    job = job_service.submit(backend, user_of(token), submission)
+    owner = user_of(token)
+    submitting.count(backend, owner)
+    job = job_service.submit(backend, owner, submission)
     return render.job(backend.config, job)
 
 

@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from buildsrht.api import fields, uploads
 from buildsrht.backend import OUTAGES, Backend
-from buildsrht.errors import BadInput
+from buildsrht.errors import BadInput, TooMany
 from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import Token
 from buildsrht.oauth import TokenRefused, acting_token
@@ -71,6 +71,11 @@ def _no_request(error: BadInput) -> ResponseReturnValue:
             for field, reason in error.errors
         ]
     }, 400
+
+
+@routes.errorhandler(TooMany)
+def _too_many(error: TooMany) -> ResponseReturnValue:
+    return _refused(str(error), "LIMIT"), 429, {"Retry-After": str(error.seconds)}
 
 
 @routes.errorhandler(HTTPException)

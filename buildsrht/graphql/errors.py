@@ -23,6 +23,7 @@ from buildsrht.errors import (
     Forbidden,
     Gone,
     NotFound,
+    TooMany,
 )
 from buildsrht.graphql.context import SECONDS, LimitExceeded
 
@@ -34,6 +35,7 @@ BAD_QUERY = "BAD_QUERY"
 BAD_INPUT = "BAD_INPUT"
 CODES: dict[type[BuildsError], str] = {
     LimitExceeded: "LIMIT",
+    TooMany: "LIMIT",
     Forbidden: "FORBIDDEN",
     NotFound: "NOT_FOUND",
     Conflict: "CONFLICT",

@@ -10,7 +10,7 @@ from ariadne import EnumType, MutationType, ObjectType, QueryType
 from buildsrht.graphql.context import Context
 from buildsrht.manifest import Problem
 from buildsrht.models import EventKind, Job, JobEvent, Visibility
-from buildsrht.services import history, plans, waiting
+from buildsrht.services import history, plans, submitting, waiting
 from buildsrht.services import jobs as job_service
 from buildsrht.services.history import Transition
 from buildsrht.services.plans import Plan
@@ -91,6 +91,7 @@ def resubmit(
     _: Any, info: Any, jobId: int, note: str | None = None, execute: bool | None = None
 ) -> Job:
     context: Context = info.context
+    submitting.count(context.backend, context.viewer)
     new = job_service.resubmit(
         context.backend,
         context.viewer,

@@ -13,7 +13,7 @@ from buildsrht.graphql.scalars import Upload
 from buildsrht.models import Job, Visibility
 from buildsrht.problems import Problems
 from buildsrht.services import jobs as job_service
-from buildsrht.services import trees
+from buildsrht.services import submitting, trees
 from buildsrht.services.jobs import BuildPlan, Submission
 from buildsrht.services.scopes import may_use_secrets
 
@@ -32,6 +32,7 @@ def submit(_: Any, info: Any, **arguments: Any) -> Job:
     note = problems.checked(arguments.get("note"), job_service.check_note)
     problems.note(_problems_of_tree(arguments))
     problems.insist()
+    submitting.count(context.backend, context.viewer)
     assert plan, "what is wrong with a manifest was raised"
     with _kept_tree(context, arguments.get("tree"), arguments.get("treeDirectory")) as tree_id:
         submission = Submission(

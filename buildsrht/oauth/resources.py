@@ -17,7 +17,7 @@ from authlib.oauth2.rfc6750 import (
     InsufficientScopeError,
     InvalidTokenError,
 )
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 
 from buildsrht import browsing
 from buildsrht.backend import Backend
@@ -108,8 +108,14 @@ class _BearerForm(BearerTokenValidator):
         self._backend = backend
 
     def authenticate_token(self, token_string: str) -> Token | None:
-        with self._backend.transaction() as session:
-            return find_token(session, token_string)
+        # Whoever asks is asked for more than once: to be counted, to be let in, and by some views.
+        if "tokens" not in g:
+            g.tokens = {}
+        if token_string not in g.tokens:
+            with self._backend.transaction() as session:
+                g.tokens[token_string] = find_token(session, token_string)
+        token: Token | None = g.tokens[token_string]
+        return token
 
     def validate_token(self, token: Token | None, scopes: list[str], request: object) -> None:
         if token is None or not is_usable(token):

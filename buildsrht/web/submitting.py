@@ -10,7 +10,7 @@ from buildsrht.errors import BadInput, FieldError
 from buildsrht.manifest import Problem
 from buildsrht.models import Job, User, Visibility
 from buildsrht.problems import Problems
-from buildsrht.services import jobs
+from buildsrht.services import jobs, submitting
 from buildsrht.services.jobs import Submission
 from buildsrht.services.scopes import EVERYTHING
 from buildsrht.serving import current_backend
@@ -114,6 +114,7 @@ def submit_as_it_is(job_id: int) -> ResponseReturnValue:
     user = browser.insist_on_user()
     original = _original(user, job_id)
     key = forms.word("key")
+    submitting.count(current_backend(), user)
     try:
         job = jobs.resubmit(
             current_backend(),
@@ -153,7 +154,9 @@ def _submit(user: User, original: Job | None = None) -> ResponseReturnValue:
     filled = _typed()
     tree_id = original.tree_id if original and original.owner_id == user.id else None
     try:
-        job = jobs.submit(current_backend(), user, _read(filled, tree_id))
+        submission = _read(filled, tree_id)
+        submitting.count(current_backend(), user)
+        job = jobs.submit(current_backend(), user, submission)
     except BadInput as bad:
         problems = tuple(map(_for_people, bad.errors))
         if problems != bad.errors:

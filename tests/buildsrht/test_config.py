@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildsrht import config
-from buildsrht.config import SECTIONS, Destination
+from buildsrht.config import SECTIONS, Destination, Rate
 from buildsrht.errors import OperatorError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.ini"
@@ -85,6 +85,9 @@ def test_the_example_has_advice_above_each_option():
         ("[storage]\npath = /srv/builds", Path("/srv/builds")),
         ("[storage]\nartifact_lifetime = 2h", 7200),
         ("[limits]\nlog = 3GiB", 3 * 2**30),
+        ("[limits]\nrequests = 50/s", Rate(50, 1)),
+        ("[limits]\nrequests = none", None),
+        ("[limits]\nsubmissions = 1000/d", Rate(1000, 86400)),
         ("[worker]\naccelerator = tcg", "tcg"),
         ("[worker]\ncount = auto", None),
         ("[worker]\ncount = 3", 3),
@@ -160,6 +163,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
         ("[redis]\nurl = localhost:6379", "expected redis://host:port/0"),
         ("[storage]\npath = %(vra)s/x", "expected one of %(var)s, %(checkout)s"),
         ("[storage]\nartifact_lifetime = 90", "expected a duration such as 45m"),
+        ("[limits]\nrequests = 3000", "expected a number in a time such as 3000/m, or none"),
+        ("[limits]\nsubmissions = 0/m", "expected a number in a time such as 3000/m, or none"),
         ("[limits]\nlog = 64MB", "expected a size such as 64MiB"),
         ("[worker]\naccelerator = hvf", "expected one of auto, kvm, tcg"),
         ("[worker]\nname = a b", "expected a name of letters, digits, dots and dashes"),

@@ -42,6 +42,7 @@ def test_no_browser_takes_it_for_a_page(client, url):
     assert response.headers["Content-Disposition"].startswith("attachment; ")
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_head_says_what_get_would_say(client, url):
     path = url()
 

@@ -48,6 +48,7 @@ def test_a_log_is_plain_text_and_no_browser_guesses_otherwise(client, request, s
     assert response.headers["Accept-Ranges"] == "bytes"
 
 
+@pytest.mark.usefixtures("uncounted")
 @pytest.mark.parametrize("state", ["growing", "sealed"])
 @pytest.mark.parametrize("wanted", [None, "bytes=3-5", "bytes=10-"])
 def test_head_says_what_get_would_say(client, request, state, wanted):

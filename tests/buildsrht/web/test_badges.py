@@ -60,6 +60,7 @@ def test_what_is_not_public_changes_nothing_for_anybody(
     assert {asker.get("/~owner/app.svg").data for asker in askers} == {before}
 
 
+@pytest.mark.usefixtures("uncounted")
 def test_a_user_with_hidden_jobs_only_looks_like_nobody(client, make_job):
     make_job("success", visibility=Visibility.PRIVATE)
     make_job("success", visibility=Visibility.UNLISTED)
