@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from buildsrht import api, browsing, oauth, serving, throttling, web
 from buildsrht.api.errors import http_error
 from buildsrht.backend import Backend
+from buildsrht.slow_clients import SlowClients
 from buildsrht.web.errors import no_such_address
 
 
@@ -26,9 +27,11 @@ def create_app(backend: Backend) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = _JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = backend.config.limits.request
+    threads = backend.config.web.threads + backend.config.web.streams
+    guarded = SlowClients(app.wsgi_app, share=max(1, threads // 2))
     # Whom a proxy serves, and nothing else that one might say.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-        app.wsgi_app, x_for=backend.config.web.proxies, x_proto=0, x_host=0
+        guarded, x_for=backend.config.web.proxies, x_proto=0, x_host=0
     )
     app.before_request(_refuse_nul)
     serving.install(app, backend)

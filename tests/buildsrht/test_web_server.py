@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,37 +16,16 @@ from buildsrht.api import events
 from buildsrht.errors import OperatorError
 from buildsrht.logs import LogName
 from tests.build_host import claim
-
-SERVE = "from buildsrht import config, web_server; web_server.serve(config.load())"
-START_SECONDS = 30
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+from tests.buildsrht import serving_process
+from tests.buildsrht.serving_process import START_SECONDS
 
 
 @pytest.fixture
 def start(servers, backend, tmp_path):
     """Start the service with these options of [web]; yields its process and its origin."""
 
-    @contextmanager
-    def run(**options):
-        port = options.setdefault("port", free_port())
-        settings = tmp_path / "config.ini"
-        lines = "".join(f"{name} = {value}\n" for name, value in options.items())
-        recipes = f"[images]\nrecipes = {servers.images.recipes}\n"
-        storage = f"[storage]\npath = {backend.config.storage.path}\n"
-        settings.write_text(f"{recipes}{storage}[web]\n{lines}")
-        environment = {**os.environ, "BUILDSRHT_CONFIG": str(settings), "VAR": str(servers.var)}
-        environment.pop("PORT", None)
-        with subprocess.Popen(
-            [sys.executable, "-c", SERVE], env=environment, stdout=subprocess.PIPE
-        ) as process:
-            try:
-                yield process, f"http://127.0.0.1:{port}"
-            finally:
-                process.kill()
+    def run(before="", **options):
+        return serving_process.started(servers, backend, tmp_path, before, **options)
 
     return run
 
@@ -156,11 +133,9 @@ def test_a_body_without_a_length_is_held_to_the_limit_too(service, token, owner)
     assert response.status_code == 413
 
 
-def test_clients_that_stall_do_not_hold_the_service_for_ever(start, monkeypatch):
+def test_clients_that_stall_do_not_hold_the_service_for_ever(start):
     """Two threads, two clients that send half a request, and a third that is answered."""
-    impatient = SERVE.replace("web_server.serve", "web_server.STALL_SECONDS = 1; web_server.serve")
-    monkeypatch.setattr(sys.modules[__name__], "SERVE", impatient)
-    with start(threads=2) as (process, origin):
+    with start("web_server.STALL_SECONDS = 1; ", threads=2) as (process, origin):
         process.stdout.readline()
         address = urlsplit(origin)
         stalled = [socket.create_connection((address.hostname, address.port)) for _ in range(2)]
@@ -201,7 +176,7 @@ def test_what_happens_to_a_job_is_told_at_once(service, watch, backend):
 
 
 def test_who_watches_does_not_keep_others_from_being_answered(start, watch):
-    with start(processes=1, threads=1, streams=2) as (process, origin):
+    with start(processes=1, threads=1, streams=8) as (process, origin):
         process.stdout.readline()
         with watch(origin), watch(origin):
             assert httpx.get(f"{origin}/healthz", timeout=START_SECONDS).status_code == 200
