@@ -24,6 +24,7 @@ from buildsrht.errors import BuildsError
 
 UNFINISHED = ("pending", "queued", "running")
 UNAUTHORIZED = 401
+TOO_MANY = 429
 # What GraphQL, whose every answer is a success to HTTP, calls a passing trouble.
 UNAVAILABLE = "UNAVAILABLE"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -272,7 +273,8 @@ class Client:
     def _refusal(self, response: httpx.Response) -> BuildsError:
         status = f"{response.status_code} {response.reason_phrase}"
         reasons = _reasons(response) or f"{response.request.url}: {status}"
-        if response.is_server_error:
+        # There is more in a moment.
+        if response.is_server_error or response.status_code == TOO_MANY:
             return ServerAway(f"{self.url}: {status}: {reasons}")
         if response.status_code == UNAUTHORIZED:
             return Refused(f"{reasons} (`buildsrht login` gets another token)")

@@ -1,9 +1,10 @@
 """`/api/jobs/<id>/events`: what happens to a job, as it happens, as server-sent events.
 
 A stream holds a thread of the server for as long as it lasts, and so there are `[web] streams` of
-them in each process, beside the threads that answer everything else. It ends with its job; before
-that when it has lasted for long, when its client is gone, when the database or Redis is away, and
-when the server is asked to stop. Then a client comes again, with the id of the last event it has.
+them in each process, beside the threads that answer everything else, and a part of those for each
+client. It ends with its job; before that when it has lasted for long, when its client is gone, when
+the database or Redis is away, and when the server is asked to stop. Then a client comes again, with
+the id of the last event it has.
 """
 
 import json
@@ -11,8 +12,10 @@ import logging
 import select
 import time
 import weakref
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from threading import Semaphore
+from threading import Lock
+from typing import NoReturn
 
 from flask import Blueprint, Flask, Response, current_app, request
 from flask.typing import ResponseReturnValue
@@ -25,12 +28,15 @@ from buildsrht.oauth import acting_user_if_any, may_also
 from buildsrht.services import stream
 from buildsrht.services.stream import Cursor, Told
 from buildsrht.serving import RETRY_SECONDS, current_backend, reason_of
+from buildsrht.throttling import client_of_request
 
 log = logging.getLogger(__name__)
 
 routes = Blueprint("events", __name__, url_prefix="/api/jobs/<int:job_id>/events")
 EXTENSION = "buildsrht.streams"
 
+# One client may have that part of the streams: a user, or else an address.
+SHARED_BY = 4
 # A client that lost its connection waits this long before it comes again.
 RETRY_MILLISECONDS = 1000
 # Proxies close what is silent for longer than a minute, or half of one.
@@ -43,20 +49,45 @@ LONGEST_PAUSE_SECONDS = 0.15
 
 
 class Streams:
-    """The streams of one process: there are not more than it has threads for."""
+    """The streams of one process: there are not more than it has threads for, and one client has
+    no more than its share of them."""
 
     def __init__(self, most: int):
-        self._free = Semaphore(most)
+        self._most = most
+        self._share = max(1, most // SHARED_BY)
+        self._all = 0
+        self._taken: Counter[str] = Counter()
+        self._lock = Lock()
+        # Not counted at once: a stream may be ended by the collector of garbage, in the middle of
+        # anything here.
+        self._ended: deque[str] = deque()
         self.are_ending = False
 
-    def begin(self) -> None:
-        if self.are_ending or not self._free.acquire(blocking=False):
-            raise ServiceUnavailable(
-                "all streams of events are taken; try again in a moment", retry_after=RETRY_SECONDS
-            )
+    def begin(self, client: str) -> None:
+        """One more, of this client. Raises ServiceUnavailable."""
+        with self._lock:
+            self._count_ended()
+            if self.are_ending or self._all >= self._most:
+                _refuse("all streams of events are taken; try again in a moment")
+            if self._taken[client] >= self._share:
+                _refuse("you have as many streams of events as one may; end one first")
+            self._all += 1
+            self._taken[client] += 1
 
-    def end(self) -> None:
-        self._free.release()
+    def end(self, client: str) -> None:
+        self._ended.append(client)
+
+    def _count_ended(self) -> None:
+        while self._ended:
+            client = self._ended.popleft()
+            self._all -= 1
+            self._taken[client] -= 1
+            if not self._taken[client]:
+                del self._taken[client]
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise ServiceUnavailable(reason, retry_after=RETRY_SECONDS)
 
 
 def install(app: Flask, config: Config) -> None:
@@ -85,11 +116,12 @@ def show(job_id: int) -> ResponseReturnValue:
         # All has been told. Browsers, which come again after every end, stop at this.
         return Response(status=204)
     streams: Streams = current_app.extensions[EXTENSION]
-    streams.begin()
+    client = client_of_request()
+    streams.begin(client)
     sent = _send(job_id, happenings, streams, current_backend().config, _hang_up())
     response = Response(sent, content_type="text/event-stream; charset=utf-8")
     # Once: when the server is done with it, or else when nothing has it any more.
-    response.call_on_close(weakref.finalize(sent, streams.end))
+    response.call_on_close(weakref.finalize(sent, streams.end, client))
     response.headers["Cache-Control"] = "no-store"
     # nginx would keep events back until it has a lot of them.
     response.headers["X-Accel-Buffering"] = "no"

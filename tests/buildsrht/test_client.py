@@ -116,6 +116,7 @@ def test_an_answer_that_is_not_json_is_a_refusal(ask):
     [
         answer("503 Service Unavailable", b'{"errors": [{"reason": "try again"}]}'),
         answer("502 Bad Gateway", b"<h1>nginx</h1>"),
+        answer("429 Too Many Requests", b'{"errors": [{"reason": "later"}]}'),
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{",
         b"SSH-2.0-OpenSSH_9.2\r\n",

@@ -229,8 +229,8 @@ def test_streams_end_and_none_begins_when_the_server_is_to_stop(make_job, app, c
 
 @pytest.fixture
 def streams(app, monkeypatch):
-    """Room for two streams."""
-    place = events.Streams(2)
+    """Room for eight streams, two of one client."""
+    place = events.Streams(8)
     monkeypatch.setitem(app.extensions, events.EXTENSION, place)
     return place
 
@@ -239,7 +239,11 @@ def test_when_all_streams_are_taken_a_client_is_told_when_to_come_again(
     make_job, client, owner, client_of, streams
 ):
     make_job("queued")
-    taken = [client.get(EVENTS) for _ in range(2)]
+    taken = [
+        client.get(EVENTS, environ_base={"REMOTE_ADDR": f"192.0.2.{number // 2}"})
+        for number in range(8)
+    ]
+    assert {response.status_code for response in taken} == {200}
 
     refused = client.get(EVENTS)
     assert refused.status_code == 503
@@ -247,6 +251,25 @@ def test_when_all_streams_are_taken_a_client_is_told_when_to_come_again(
     reason = "all streams of events are taken; try again in a moment"
     assert refused.json == {"errors": [{"reason": reason}]}
     assert client_of(owner).get("/api/jobs/1").status_code == 200
+
+    taken[0].close()
+    assert client.get(EVENTS).status_code == 200
+
+
+def test_one_client_leaves_most_streams_to_others(
+    make_job, client, client_of, owner, stranger, streams
+):
+    make_job("queued")
+    clients = [client, client, client_of(owner), client_of(owner, "jobs:read", "logs:read")]
+    taken = [each.get(EVENTS) for each in clients]
+    assert {response.status_code for response in taken} == {200}
+
+    for each in clients:
+        refused = each.get(EVENTS)
+        assert refused.status_code == 503
+        assert refused.headers["Retry-After"] == "5"
+        assert "as many streams of events as one may" in refused.text
+    assert client_of(stranger).get(EVENTS).status_code == 200
 
     taken[0].close()
     assert client.get(EVENTS).status_code == 200
