@@ -23,6 +23,7 @@ from bench import (
     layers,
     logs,
     pixels,
+    streams,
     submissions,
     table,
     trivial,
@@ -50,6 +51,7 @@ PARTS: dict[str, Callable[[Place], Figures]] = {
     "pixels": pixels.measure,
     "layer": layers.measure,
     "submissions": submissions.measure,
+    "streams": streams.measure,
 }
 ENDURANCE = {"endurance": endurance.measure}
 # What is measured only when it is asked for by name.

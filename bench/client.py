@@ -51,7 +51,10 @@ class Client:
         return Job(begun, answer["id"], _path(answer["setup_log"]), _path(task["log"]))
 
     def status(self, job: Job) -> str:
-        return str(self._ask("GET", f"/api/jobs/{job.id}")["status"])
+        return str(self.show(job.id)["status"])
+
+    def show(self, job_id: int) -> Any:
+        return self._ask("GET", f"/api/jobs/{job_id}")
 
     def read(self, log: str, offset: int) -> tuple[bytes, bool]:
         """What a log has from byte `offset` on, and whether that was its end."""

@@ -18,6 +18,7 @@ RATIOS = {
         "clone_first_command",
     ),
     "first_byte_vs_cold_boot": ("submit_to_first_byte", "cold_boot_ssh"),
+    "answer_among_streams_vs_alone": ("answer_among_streams", "answer_alone"),
     "layer_hit_speedup": ("layer_install", "layer_hit"),
 }
 # More would be noise.

@@ -28,6 +28,7 @@ class Target:
 TARGETS = {
     "first_byte_vs_clone": Target(4),
     "first_byte_vs_cold_boot": Target(1 / 25),
+    "answer_among_streams_vs_alone": Target(10),
     "layer_hit_speedup": Target(50, at_least=True),
     "jobs_per_minute": Target(60, at_least=True),
     "submissions_per_second": Target(200, at_least=True),
@@ -53,12 +54,16 @@ LEGEND = {
     "line_to_reader_p95": "... of 95 lines in 100, at most",
     "line_to_pixels": "a line, from being printed by a task to being painted by a browser",
     "line_to_pixels_p95": "... of 95 lines in 100, at most",
+    "answer_alone": "a job, asked for by its owner from a service that does nothing else",
+    "answer_among_streams": "... while each stream of events is taken, after a rush of readers",
     "sixteen_at_once": "16 jobs and 16 workers, from the first submit to the last success",
     "two_hundred_in_a_row": "200 jobs, one after the other",
     "jobs_per_minute": "two workers; from the first submit to the last success",
     "artifact_mb_per_second": "a file of 256 MiB, from a machine to its host",
     "submissions_per_second": "accepted by the API while 2,000 jobs wait",
     "per_extra_vm": "what one more idle machine takes, by the kernel's Pss",
+    "web_before_streams": "what the processes of the web service take, shared pages more than once",
+    "web_among_streams": "... while each stream of events is taken, after a rush of readers",
     "per_extra_vm_by_available": "... by the kernel's MemAvailable, which sees all of the host",
 }
 
