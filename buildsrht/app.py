@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from buildsrht import api, browsing, oauth, serving, throttling, web
+from buildsrht import api, bodies, browsing, oauth, serving, throttling, web
 from buildsrht.api.errors import http_error
 from buildsrht.backend import Backend
 from buildsrht.slow_clients import SlowClients
@@ -34,6 +34,7 @@ def create_app(backend: Backend) -> Flask:
         guarded, x_for=backend.config.web.proxies, x_proto=0, x_host=0
     )
     app.before_request(_refuse_nul)
+    bodies.install(app)
     serving.install(app, backend)
     browsing.install(app)
     throttling.install(app)
