@@ -14,6 +14,7 @@ from buildsrht import api, bodies, browsing, oauth, serving, throttling, web
 from buildsrht.api.errors import http_error
 from buildsrht.backend import Backend
 from buildsrht.slow_clients import SlowClients
+from buildsrht.tracing import Traced
 from buildsrht.web.errors import no_such_address
 
 
@@ -29,9 +30,10 @@ def create_app(backend: Backend) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = backend.config.limits.request
     threads = backend.config.web.threads + backend.config.web.streams
     guarded = SlowClients(app.wsgi_app, share=max(1, threads // 2))
+    traced = Traced(guarded, told=backend.config.journal.requests)
     # Whom a proxy serves, and nothing else that one might say.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
-        guarded, x_for=backend.config.web.proxies, x_proto=0, x_host=0
+        traced, x_for=backend.config.web.proxies, x_proto=0, x_host=0
     )
     app.before_request(_refuse_nul)
     bodies.install(app)

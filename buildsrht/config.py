@@ -317,6 +317,13 @@ class Courier:
 
 
 @dataclass(frozen=True)
+class Journal:
+    format: str = option(one_of("text", "json"), "text")
+    level: str = option(one_of("debug", "info", "warning", "error"), "info")
+    requests: bool = option(yes_or_no, "no")
+
+
+@dataclass(frozen=True)
 class Ssh:
     host: str = option(str, "%(host)s")
     port: int = option(port_or_none, "")
@@ -352,6 +359,7 @@ class Config:
     oidc: Oidc
     mail: Mail
     courier: Courier
+    journal: Journal
     ssh: Ssh
     network: Network
 
@@ -379,6 +387,7 @@ SECTIONS: dict[str, type] = {
     "oidc": Oidc,
     "mail": Mail,
     "courier": Courier,
+    "journal": Journal,
     "ssh": Ssh,
     "network": Network,
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from buildsrht import catalogue
@@ -68,6 +69,7 @@ class _Server(BaseApplication):
             "threads": self._config.web.threads + self._config.web.streams,
             "graceful_timeout": GRACE_SECONDS,
             "loglevel": "warning",
+            "logger_class": _Journal,
             "control_socket_disable": True,
             "when_ready": self._say_where,
         }
@@ -80,6 +82,15 @@ class _Server(BaseApplication):
 
     def _say_where(self, arbiter: object) -> None:
         print(f"listening on {self._config.web.origin}", flush=True)
+
+
+class _Journal(Logger):
+    """What gunicorn says goes where all goes that this process says."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
 
 
 class _Worker(ThreadWorker):

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from buildsrht import config as settings
-from buildsrht import database
+from buildsrht import database, journal
 from buildsrht.backend import Backend, open_backend, open_redis
 from buildsrht.catalogue import Catalogue, Image, load
 from buildsrht.config import Config
@@ -28,8 +28,6 @@ log = logging.getLogger(__name__)
 @click.group()
 def main() -> None:
     """What runs on a build host."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     # Where Debian keeps nft and mke2fs; an ordinary user's PATH does not look there.
     os.environ["PATH"] += ":/usr/sbin:/sbin"
 
@@ -40,7 +38,7 @@ def worker(count: int | None) -> None:
     """Take jobs from the queue and run each in a virtual machine."""
     from worker.pool import run_pool
 
-    config = settings.load()
+    config = _begin("worker")
     database.require_current(config)
     redis = _ready_redis(config)
     cgroups.prepare()
@@ -54,7 +52,7 @@ def stock() -> None:
     """Keep machines ready for jobs; `worker` starts this."""
     from worker.stock import keep_stock
 
-    keep_stock(settings.load())
+    keep_stock(_begin("worker"))
 
 
 @main.command(hidden=True)
@@ -63,8 +61,9 @@ def keeper(job_id: int) -> None:
     """Have the kept machine of a job run while somebody looks into it; `gateway` starts this."""
     from worker.kept.keeper import keep
 
+    config = _begin("gateway")
     cgroups.prepare()
-    with closing(open_backend(settings.load())) as backend:
+    with closing(open_backend(config)) as backend, journal.about(**journal.of_job(job_id)):
         keep(backend, job_id)
 
 
@@ -72,7 +71,7 @@ def keeper(job_id: int) -> None:
 @click.option("--once", is_flag=True, help="Look once at this host, and end.")
 def run_janitor(once: bool) -> None:
     """Clear away what crashes left behind; run one on every build host."""
-    config = settings.load()
+    config = _begin("janitor")
     database.require_current(config)
     _ready_redis(config)
     with closing(open_backend(config)) as backend:
@@ -96,9 +95,7 @@ def gateway() -> None:
     from worker.gateway.server import run
     from worker.kept.visits import close_all, open_machine
 
-    # What it says of every session would tell the commands that people run.
-    logging.getLogger("asyncssh").setLevel(logging.WARNING)
-    config = settings.load()
+    config = _begin("gateway")
     database.require_current(config)
     with closing(open_backend(config)) as backend:
         run(backend, open_machine)
@@ -113,6 +110,12 @@ def check() -> None:
 
     for finding in checks.check(settings.load()):
         click.echo(json.dumps(finding))
+
+
+def _begin(part: str) -> Config:
+    config = settings.load()
+    journal.begin(config, part)
+    return config
 
 
 def _ready_redis(config: Config) -> Redis:
@@ -135,7 +138,7 @@ def image() -> None:
 @click.option("--refresh", is_flag=True, help="Build it anew from the packages of today.")
 def build(name: str, arch: str | None, refresh: bool) -> None:
     """Build an image, unless the one that is here is what its recipe says."""
-    config = settings.load()
+    config = _begin("worker")
     wanted = _require_image(load(config.images.recipes), name)
     arch = arch or wanted.default_arch
     if arch not in wanted.arches:

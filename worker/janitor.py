@@ -22,6 +22,7 @@ from pathlib import Path
 
 from buildsrht import processes
 from buildsrht.backend import Backend
+from buildsrht.journal import of_job
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import (
     artifacts,
@@ -121,13 +122,13 @@ def sweep_service(backend: Backend) -> None:
 
 def _end_lost_jobs(backend: Backend) -> None:
     for job_id in runs.expire_leases(backend):
-        log.warning("job %d: its build host was lost", job_id)
+        log.warning("its build host was lost", extra=of_job(job_id))
         artifacts.discard_strays(backend, job_id)
 
 
 def _requeue_missing_jobs(backend: Backend) -> None:
     for job_id in dispatch.announce_missing(backend):
-        log.info("job %d wakes a build host once more", job_id)
+        log.info("wakes a build host once more", extra=of_job(job_id))
 
 
 def sweep_host(backend: Backend) -> None:

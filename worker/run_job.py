@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from buildsrht import config as settings
+from buildsrht import journal
 from buildsrht import manifest as manifests
 from buildsrht.backend import Backend, open_backend
 from buildsrht.errors import BuildsError, Conflict
@@ -121,7 +122,12 @@ def perform(backend: Backend, run: Run, start: Start) -> None:
     """Run a job that is ours. Its fate is in the database, never in an exception."""
     deadline = time.monotonic() + backend.config.worker.job_timeout
     directory = backend.config.worker.path / run_name(run)
-    with Watch(backend, run, deadline) as watch, _handed_back_on_demand(watch):
+    with (
+        journal.about(**journal.of_job(run.job_id, run.attempt)),
+        Watch(backend, run, deadline) as watch,
+        _handed_back_on_demand(watch),
+    ):
+        log.info("begun, with %s (%s)", run.image, run.arch)
         with owned_directory(directory), ExitStack() as machines:
             with closing(Logbook(backend, run.job_id, run.attempt, directory)) as logbook:
                 attempt = _Attempt(backend, run, watch, logbook, directory)
@@ -162,13 +168,15 @@ def run_name(run: Run) -> str:
 def _finish(backend: Backend, run: Run, end: End) -> JobStatus | None:
     """End the job; returns how it ended, None if somebody else ended it."""
     try:
-        return patiently(
+        status = patiently(
             lambda: runs.finish(backend, run, end.status, end.cause, end.fault),
             backend.config.worker.patience,
         )
     except Conflict:
-        log.warning("job %d was ended by somebody else, as its claim had expired", run.job_id)
+        log.warning("ended by somebody else, as its claim had expired")
         return None
+    log.info("ended: %s", status)
+    return status
 
 
 def _finish_and_keep(backend: Backend, run: Run, watch: Watch, end: End, promise: Promise) -> None:
@@ -225,7 +233,7 @@ class _Attempt:
             return end, machine
         # The top of a job: here ends whatever nobody foresaw, RQ's own time limit included.
         except Exception as error:
-            log.exception("job %d met an internal error", self.run.job_id)
+            log.exception("an internal error")
             cause = self._say_why(
                 "An internal error of the build host ended this job; its log has more."
             )

@@ -64,7 +64,7 @@ def _grant(backend: Backend, run: Run, named: Sequence[str]) -> Grant:
     try:
         return grant_secrets(backend, run, named)
     except OperatorError as error:
-        log.error("job %d cannot have its secrets: %s", run.job_id, error)
+        log.error("its secrets cannot be opened: %s", error)
         raise CannotOpen(
             "The keys of this build host do not open the secrets of this job. That is for its"
             " operator to mend; nothing is wrong with the job."

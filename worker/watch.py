@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from types import TracebackType
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -68,7 +69,8 @@ class Watch:
         # One that may not be begun again is not handed back.
         self._is_kept = run.attempt >= backend.config.worker.attempts
         self._threads = [
-            threading.Thread(target=loop, name=name, daemon=True)
+            # With the context of whoever watches: what it says is about this job.
+            threading.Thread(target=copy_context().run, args=(loop,), name=name, daemon=True)
             for name, loop in (("ask", self._ask_often), ("clock", self._watch_the_clock))
         ]
 
@@ -143,7 +145,7 @@ class Watch:
             try:
                 self._ask()
             except SQLAlchemyError as error:
-                log.warning("job %d: the database does not answer: %s", self._run.job_id, error)
+                log.warning("the database does not answer: %s", error)
 
     def _ask(self) -> None:
         asked = time.monotonic()

@@ -24,6 +24,7 @@ from werkzeug.exceptions import ServiceUnavailable
 from buildsrht.api import fields, render
 from buildsrht.backend import OUTAGES
 from buildsrht.config import Config
+from buildsrht.journal import of_job
 from buildsrht.oauth import acting_user_if_any, may_also
 from buildsrht.services import stream
 from buildsrht.services.stream import Cursor, Told
@@ -172,7 +173,9 @@ def _send(
             time.sleep(pause)
             pause = min(1.2 * pause, LONGEST_PAUSE_SECONDS)
     except OUTAGES as error:
-        log.error("events of job %d: %s: %s", job_id, type(error).__name__, reason_of(error))
+        log.error(
+            "its events: %s: %s", type(error).__name__, reason_of(error), extra=of_job(job_id)
+        )
 
 
 def _event(config: Config, told: Told) -> str:

@@ -13,15 +13,14 @@ def courier(count: int | None) -> None:
     """Deliver emails and webhooks, and build what forges report."""
     from redis.exceptions import RedisError
 
-    from buildsrht import config, database
+    from buildsrht import config, database, journal
     from buildsrht.backend import open_redis
     from buildsrht.courier.pool import run_pool
     from buildsrht.errors import OperatorError
     from buildsrht.keys import Keys
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     settings = config.load()
+    journal.begin(settings, "courier")
     database.require_current(settings)
     # Here a key that is missing is one sentence, in each delivery it would be a failure.
     log.info("webhooks are signed by the key %s", Keys(settings.keys.path).public_key)

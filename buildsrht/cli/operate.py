@@ -76,9 +76,10 @@ To submit a job from another terminal, get a token:
 @click.command()
 def web() -> None:
     """Serve the API over HTTP."""
-    from buildsrht import config, database, web_server
+    from buildsrht import config, database, journal, web_server
 
     settings = config.load()
+    journal.begin(settings, "web")
     database.require_current(settings)
     web_server.serve(settings)
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
+from buildsrht.journal import of_job
 from buildsrht.logs import LogName
 from buildsrht.models import Job, Log, TaskStatus, Token
 from buildsrht.status import queue_again
@@ -68,7 +69,7 @@ def hand_back(
         )
     with suppress(RedisError):
         backend.logs.append(name, job.attempt + 1, len(data), words)
-    log.warning("job %d is begun again after attempt %d: %s", job.id, job.attempt, cause)
+    log.warning("begun again: %s", cause, extra=of_job(job.id, job.attempt))
     return True
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
+from buildsrht.journal import of_job
 from buildsrht.logs import LogName
 from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, TaskStatus, Tree
 from buildsrht.services.duties import JANITOR
@@ -273,7 +274,7 @@ def _resolve_lost(backend: Backend, job_id: int) -> bool:
             sealed = _seal_lost_logs(backend, session, job, cause)
             end_abandoned(session, job, cause, status)
     except (OSError, RedisError, SQLAlchemyError, StorageError) as error:
-        log.warning("job %d lost its build host and cannot be ended yet: %s", job_id, error)
+        log.warning("its host was lost; not ended yet: %s", error, extra=of_job(job_id))
         return False
     for name in sealed:
         backend.logs.drop_live(name, job.attempt)

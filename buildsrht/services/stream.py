@@ -25,6 +25,7 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.journal import of_job
 from buildsrht.logs import LogName, LogView
 from buildsrht.models import (
     Artifact,
@@ -326,7 +327,7 @@ class _Follower:
             # It went out of Redis, and is not in storage: its build host puts it back.
             if not to_end:
                 return "", offset
-            log.error("a log of job %d is not in storage", self._job_id)
+            log.error("a log is not in storage", extra=of_job(self._job_id))
             return "", view.size
         return _decode(data, offset, is_all=to_end and upto == view.size)
 

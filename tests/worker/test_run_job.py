@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from buildsrht.models import Artifact, Fault, Job, JobStatus, TaskStatus, Tree
 from buildsrht.services import history, jobs, runs, trees
 from tests.archives import archive
+from tests.heard import lines_of
 from tests.worker.fakes import fake_boot, perform, work_horse
 from tests.worker.outcome import (
     Outcome,
@@ -750,3 +751,28 @@ def test_an_image_that_is_not_built_here_fails_the_job_and_says_what_the_operato
     outcome = run_manifest(boot=machines.start)
     assert outcome.status == JobStatus.FAILED
     assert "buildsrht image build debian/trixie" in outcome.setup_log
+
+
+# --- the journal ----------------------------------------------------------------------------------
+
+
+def test_whatever_a_build_host_says_while_it_runs_a_job_is_about_that_job(run_manifest):
+    with lines_of("worker", "buildsrht") as lines:
+        run_manifest(tasks={"build": "true"})
+    assert {line.message for line in lines} >= {
+        "begun, with debian/trixie (amd64)",
+        "ended: success",
+    }
+    assert all(line.about == {"job": 1, "attempt": 1} for line in lines)
+
+
+def test_what_it_says_from_its_threads_is_so_too(run_manifest, monkeypatch):
+    def fail(*_):
+        raise OperationalError("", {}, Exception("no answer"))
+
+    monkeypatch.setattr(runs, "check", fail)
+    with lines_of("worker.watch") as lines:
+        run_manifest(tasks={"build": "sleep 1"})
+    assert lines
+    assert all(line.message.startswith("the database does not answer: ") for line in lines)
+    assert all(line.about == {"job": 1, "attempt": 1} for line in lines)

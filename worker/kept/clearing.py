@@ -5,6 +5,7 @@ it run was killed. For the janitor of the host they are on.
 import logging
 
 from buildsrht.backend import Backend
+from buildsrht.journal import of_job
 from buildsrht.services import kept as service
 from worker.directories import is_in_use
 from worker.errors import RunnerError
@@ -28,14 +29,14 @@ def clear(backend: Backend) -> None:
         with frozen.door(backend.config):
             if reason := _why_gone(frozen.find(backend.config, job_id)):
                 keeping.end(backend, Kept.of(backend.config, job_id), reason)
-                log.warning("the machine of job %d is no longer kept: %s", job_id, reason)
+                log.warning("its machine is no longer kept: %s", reason, extra=of_job(job_id))
     for kept in frozen.all_kept(backend.config):
         with frozen.door(backend.config):
             if not _is_in_use(kept):
                 _care_for(backend, kept)
             elif _is_nobodys(backend, kept):
                 kept.dismiss()
-                log.warning("the machine of job %d ends, as that was deleted", kept.job_id)
+                log.warning("its machine ends, as it was deleted", extra=of_job(kept.job_id))
 
 
 def _why_gone(kept: Kept | None) -> str | None:

@@ -81,7 +81,7 @@ def keep(backend: Backend, job_id: int, thaw: Thaw = thaw) -> None:
     finally:
         kept.socket.unlink(missing_ok=True)
         kept.disown()
-    log.info("the machine of job %d: %s", job_id, fate.value)
+    log.info("its machine: %s", fate.value)
 
 
 def _run(backend: Backend, kept: Kept, thaw: Thaw) -> Fate:
@@ -108,7 +108,7 @@ def _freeze_again(backend: Backend, kept: Kept, key: bytes, machine: Thawed) -> 
             raise RunnerError(reason)
         kept.freeze(machine, key)
     except TROUBLE as error:
-        log.warning("the machine of job %d is as it was before: %s", kept.job_id, error)
+        log.warning("its machine is as it was before: %s", error)
 
 
 async def _host(backend: Backend, kept: Kept, machine: Thawed) -> Fate:

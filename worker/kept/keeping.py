@@ -38,7 +38,7 @@ class Promise:
         try:
             self._kept.freeze(self._machine, self._key)
         except TROUBLE as error:
-            log.warning("the machine of job %d is not kept", self._kept.job_id, exc_info=True)
+            log.warning("its machine is not kept", exc_info=True)
             self.withdraw(f"it could not be frozen: {error}")
         else:
             self._kept.disown()

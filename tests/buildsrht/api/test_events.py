@@ -213,7 +213,7 @@ def test_a_stream_ends_cleanly_when_redis_goes_away(make_job, backend, client, m
     monkeypatch.setattr(type(backend.logs), "live_view", away)
 
     assert list(parts) == []
-    assert "events of job 1: ConnectionError: connection refused" in caplog.text
+    assert "its events: ConnectionError: connection refused" in caplog.text
 
 
 def test_streams_end_and_none_begins_when_the_server_is_to_stop(make_job, app, client, streams):
