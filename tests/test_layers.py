@@ -22,6 +22,7 @@ MAY_NOT_IMPORT = {
     "buildsrht": ("worker", "tests"),
     "buildsrht/services": (*HTTP, *SURFACES, "click", "buildsrht.hooks", "buildsrht.graphql"),
     "buildsrht/checks": (*HTTP, *SURFACES, "click"),
+    "buildsrht/health": (*HTTP, *SURFACES, "click"),
     "buildsrht/hooks": (*HTTP, *SURFACES, "click"),
     "buildsrht/models.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),
     "buildsrht/status.py": (*HTTP, *SURFACES, "click", "buildsrht.services"),

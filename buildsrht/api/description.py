@@ -578,10 +578,21 @@ PATHS: dict[str, dict[str, Operation]] = {
     },
     "/healthz": {
         "get": _operation(
-            "health",
+            "ready",
             "Whether the database and the queue answer",
-            {200: _answer("They do.", reference("Health"))},
+            {200: _answer("They do.", reference("Ready"))},
             refusals=[503],
+            counted=False,
+        ),
+    },
+    "/health": {
+        "get": _operation(
+            "health",
+            "Whether jobs are run, and every reason why not",
+            {
+                200: _answer("It is ok, or degraded.", reference("Health")),
+                503: _answer("It is failing.", reference("Health")),
+            },
             counted=False,
         ),
     },

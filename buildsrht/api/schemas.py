@@ -431,7 +431,15 @@ COMPONENTS: dict[str, Schema] = {
     "Metadata": _METADATA,
     "OAuthError": _OAUTH_ERROR,
     "Nothing": {"type": "object", "description": "It was done.", "maxProperties": 0},
-    "Health": answered("This service works.", {"status": {"const": "ok"}}),
+    "Ready": answered("This service works.", {"status": {"const": "ok"}}),
+    "Health": answered(
+        "How this service is.",
+        {
+            "status": {"enum": ["ok", "degraded", "failing"]},
+            "reasons": {"type": "array", "items": reference("HealthReason")},
+        },
+    ),
+    "HealthReason": answered("Why it is not ok.", {"code": TEXT, "text": TEXT}),
     "PushAccepted": answered(
         "The push will be built.", {"status": {"const": "accepted"}, "push": ID}
     ),

@@ -20,6 +20,7 @@ from buildsrht.cli import (
     completion,
     courier,
     deliveries,
+    health,
     hooks,
     jobs,
     keys,
@@ -49,7 +50,8 @@ def commands() -> None:
 
 commands.add_part("Use a server", (submit, resubmit, jobs, login, account, ask, completion))
 commands.add_part(
-    "Operate a server", (operate, check, users, courier, keys, secrets, ssh_keys, hooks, deliveries)
+    "Operate a server",
+    (operate, check, health, users, courier, keys, secrets, ssh_keys, hooks, deliveries),
 )
 
 

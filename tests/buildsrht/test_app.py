@@ -8,8 +8,8 @@ from sqlalchemy import create_engine
 from buildsrht.app import create_app
 from buildsrht.backend import open_redis
 from buildsrht.logs import Logs
-from buildsrht.queue import job_queue
-from buildsrht.services import jobs
+from buildsrht.queue import Slots, job_queue
+from buildsrht.services import jobs, runners
 
 
 @pytest.fixture
@@ -46,6 +46,37 @@ def test_it_is_healthy_when_both_servers_answer(client):
 @pytest.mark.parametrize("outage", ["without_database", "without_redis"])
 def test_it_is_not_healthy_when_one_does_not(request, outage):
     assert_unavailable(request.getfixturevalue(outage).get("/healthz"))
+
+
+def test_how_it_is_is_told_to_anybody_with_the_reasons(client):
+    response = client.get("/health")
+
+    assert response.status_code == 503
+    assert response.json["status"] == "failing"
+    assert {"code": "NO_HOST", "text": "No build host is there that takes jobs."} in (
+        response.json["reasons"]
+    )
+
+
+def test_a_service_that_is_degraded_still_serves(client, backend, monkeypatch):
+    runners.report(backend, "host-1", {})
+    monkeypatch.setattr(type(backend.queue), "slots", lambda _: Slots(2, 0, 0))
+    response = client.get("/health")
+
+    assert response.status_code == 200
+    assert response.json == {
+        "status": "degraded",
+        "reasons": [{"code": "NO_JANITOR", "text": "No janitor is there to see to what was lost."}],
+    }
+
+
+@pytest.mark.parametrize("outage", ["without_database", "without_redis"])
+def test_how_it_is_is_told_also_in_an_outage(request, outage):
+    response = request.getfixturevalue(outage).get("/health")
+
+    assert response.status_code == 503
+    code = {"without_database": "DATABASE_AWAY", "without_redis": "QUEUE_AWAY"}[outage]
+    assert code in [reason["code"] for reason in response.json["reasons"]]
 
 
 # --- outages ----------------------------------------------------------------------------------
