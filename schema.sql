@@ -489,6 +489,15 @@ CREATE TABLE duty (
     heard timestamptz NOT NULL DEFAULT now()
 );
 
+-- What metrics count, which never gets less, whatever is deleted: see buildsrht.services.tallies.
+CREATE TABLE tally (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL,
+    labels text[] NOT NULL DEFAULT '{}',
+    value double precision NOT NULL,
+    UNIQUE (name, labels)
+);
+
 -- Bytes in storage whose rows are gone, until the janitor has deleted them too: everything whose
 -- key begins with `prefix`.
 CREATE TABLE erasure (

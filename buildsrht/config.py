@@ -14,12 +14,14 @@ import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from buildsrht import embedded
 from buildsrht.errors import OperatorError
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
 
 DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 SSH_ABOVE_WEB = 20
@@ -140,6 +142,14 @@ def runner_name(text: str) -> str:
     return text
 
 
+def networks(text: str) -> Networks:
+    """Networks and addresses such as `10.0.0.0/8` or `::1`, separated by white space."""
+    try:
+        return tuple(ip_network(word) for word in text.split())
+    except ValueError as error:
+        raise ValueError(f"expected networks such as 10.0.0.0/8: {error}") from error
+
+
 def names(text: str) -> tuple[str, ...]:
     """Names such as `gpu` or `debian/trixie`, several separated by white space."""
     for word in text.split():
@@ -208,6 +218,7 @@ class Web:
     threads: int = option(positive, "16")
     streams: int = option(positive, "48")
     registration: bool = option(yes_or_no, "no")
+    metrics: Networks = option(networks, "127.0.0.0/8 ::1")
 
 
 @dataclass(frozen=True)

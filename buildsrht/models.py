@@ -602,6 +602,17 @@ class Duty(Base):
     heard: Mapped[datetime] = _generated()
 
 
+class Tally(Base):
+    """What metrics count."""
+
+    __tablename__ = "tally"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    labels: Mapped[list[str]]
+    value: Mapped[float]
+
+
 class Erasure(Base):
     """Bytes in storage whose rows are gone: all whose key begins with `prefix`."""
 

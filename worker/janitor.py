@@ -35,6 +35,7 @@ from buildsrht.services import (
     runners,
     runs,
     sign_ins,
+    tallies,
     tokens,
     trees,
     triggers,
@@ -113,6 +114,7 @@ def sweep_service(backend: Backend) -> None:
         sign_ins.remove_expired_sign_ins,
         password_resets.remove_expired,
         triggers.remove_old,
+        tallies.gather,
     ):
         try:
             duty(backend)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from buildsrht.manifest import Manifest
 from worker import packages, snapshots, vm
@@ -37,9 +38,16 @@ def are_wanted(platform: Platform, manifest: Manifest) -> bool:
     return installs and manifest.layers and platform.config.snapshots.layers
 
 
+class Layer(NamedTuple):
+    """What has a manifest's packages; `is_new` if it was made for this job."""
+
+    snapshot: Snapshot
+    is_new: bool
+
+
 def require(
     platform: Platform, template: Snapshot, manifest: Manifest, logbook: Logbook, guard: Guard
-) -> Snapshot | None:
+) -> Layer | None:
     """The layer for this manifest, made now if there is none; None if it cannot be made, and the
     log says why. Raises JobFailed when the installation fails."""
     key = _key(template, manifest)
@@ -48,9 +56,10 @@ def require(
         with alone(home_of(platform) / f"{key}.lock", guard):
             layer = _find(platform, key, logbook)
             if layer is None:
-                return _try_to_build(platform, template, manifest, logbook, guard)
+                made = _try_to_build(platform, template, manifest, logbook, guard)
+                return Layer(made, is_new=True) if made else None
     logbook.say(_announcement(layer))
-    return layer
+    return Layer(layer, is_new=False)
 
 
 def _key(template: Snapshot, manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from buildsrht.config import Config
@@ -49,14 +50,24 @@ class Wanted:
     begin: Callable[[Phase], None] = tell_nobody
 
 
+class Origin(StrEnum):
+    """Where a machine comes from."""
+
+    SPARE = "spare"
+    SNAPSHOT = "snapshot"
+    BOOT = "boot"
+
+
 @dataclass(frozen=True)
 class Started:
     """A machine, which build of its image it is from, and the layer with the manifest's packages,
-    if it comes from one."""
+    if it comes from one; `layer_is_new` if that was made for this job."""
 
     vm: Vm | Borrowed
     image_version: str
+    origin: Origin
     layer: str | None = None
+    layer_is_new: bool = False
 
     @property
     def has_packages(self) -> bool:
@@ -121,10 +132,15 @@ def _from_snapshot(
         wanted.begin(Phase.PACKAGES)
         layer = layers.require(platform, template, wanted.manifest, logbook, wanted.guard)
         wanted.begin(Phase.STARTING)
-        if layer and (machine := _clone(stack, layer, platform, wanted, around)):
-            return Started(machine, platform.image.version, layer.key)
+        if layer and (machine := _clone(stack, layer.snapshot, platform, wanted, around)):
+            version, key = platform.image.version, layer.snapshot.key
+            return Started(machine, version, _origin(machine), key, layer.is_new)
     machine = _clone(stack, template, platform, wanted, around)
-    return Started(machine, platform.image.version) if machine else None
+    return Started(machine, platform.image.version, _origin(machine)) if machine else None
+
+
+def _origin(machine: Vm | Borrowed) -> Origin:
+    return Origin.SPARE if isinstance(machine, Borrowed) else Origin.SNAPSHOT
 
 
 def _clone(
@@ -157,4 +173,4 @@ def _boot(stack: ExitStack, platform: Platform, around: Surroundings) -> Started
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise RunnerError(f"{platform.image.name} could not be started: {error}") from error
-    return Started(machine, platform.image.version)
+    return Started(machine, platform.image.version, Origin.BOOT)

@@ -84,6 +84,13 @@ class Machine(Protocol):
     def layer(self) -> str | None: ...
 
     @property
+    def layer_is_new(self) -> bool: ...
+
+    @property
+    def origin(self) -> str:
+        """`spare`, `snapshot` or `boot`."""
+
+    @property
     def has_packages(self) -> bool: ...
 
     @property
@@ -267,8 +274,15 @@ class _Attempt:
         begun = time.monotonic()
         machine = stack.enter_context(start(wanted))
         self.has_machine.set()
-        self.logbook.say(f"The machine is up after {time.monotonic() - begun:.1f} s.")
-        facts = {"image_version": machine.image_version, "layer": machine.layer}
+        seconds = time.monotonic() - begun
+        self.logbook.say(f"The machine is up after {seconds:.1f} s.")
+        facts = {
+            "image_version": machine.image_version,
+            "layer": machine.layer,
+            "layer_is_new": machine.layer_is_new,
+            "origin": machine.origin,
+            "up_seconds": round(seconds, 3),
+        }
         patience = self.backend.config.worker.patience
         patiently(lambda: runs.record_plan(self.backend, run, **facts), patience)
         return machine

@@ -1,4 +1,4 @@
-"""HTTP: the legacy API that docs/ freezes, GraphQL, logs and artifacts as files, and health.
+"""HTTP: the legacy API that docs/ freezes, GraphQL, logs and artifacts, health and metrics.
 
 Thin on purpose: a view finds out who asks, reads what they ask for, calls one service and renders
 what it returns. There are no rules and no queries here.
@@ -24,6 +24,7 @@ from buildsrht.api import (
     jobs,
     log_lines,
     logs,
+    metrics,
     query,
 )
 from buildsrht.config import Config
@@ -34,6 +35,6 @@ def install(app: Flask, config: Config) -> None:
     events.install(app, config)
     for part in (
         *(jobs, events, groups, logs, log_lines, artifacts),
-        *(hooks, health, query, description),
+        *(hooks, health, metrics, query, description),
     ):
         app.register_blueprint(part.routes)

@@ -585,6 +585,23 @@ PATHS: dict[str, dict[str, Operation]] = {
             counted=False,
         ),
     },
+    "/metrics": {
+        "get": _operation(
+            "metrics",
+            "What Prometheus scrapes, for those whom the operator lets",
+            {
+                200: {
+                    "description": "In the format that is asked for, text unless OpenMetrics is.",
+                    "content": {
+                        kind: {"schema": {"type": "string"}}
+                        for kind in ("text/plain", "application/openmetrics-text")
+                    },
+                }
+            },
+            refusals=[403],
+            counted=False,
+        ),
+    },
     "/health": {
         "get": _operation(
             "health",

@@ -97,7 +97,7 @@ def queue_now(backend: Backend) -> QueueNow:
         heard = select(func.count()).where(Runner.seen > func.now() - SILENCE)
         hosts = session.scalar(heard) or 0
     return QueueNow(
-        counts.get(JobStatus.RUNNING, 0), counts.get(JobStatus.QUEUED, 0), hosts, _slots(backend)
+        counts.get(JobStatus.RUNNING, 0), counts.get(JobStatus.QUEUED, 0), hosts, slots_now(backend)
     )
 
 
@@ -111,7 +111,8 @@ def _unfinished() -> list[JobStatus]:
     return [status for status in JobStatus if not status.is_final]
 
 
-def _slots(backend: Backend) -> Slots | None:
+def slots_now(backend: Backend) -> Slots | None:
+    """None while Redis does not say."""
     try:
         return backend.queue.slots()
     except RedisError:

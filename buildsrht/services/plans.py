@@ -7,6 +7,9 @@ not known is None. What only the build host knows it writes into `job.plan` whil
 
     image_version   which build of the image it started
     layer           the layer that the packages came from; None, if from none
+    layer_is_new    whether that was made for this job
+    origin          where the machine came from: spare, snapshot or boot
+    up_seconds      how long that took, from when its run began to when it answered
     commits         by directory, what each source was that has been cloned
 """
 

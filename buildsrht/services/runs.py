@@ -24,6 +24,7 @@ from buildsrht.errors import Conflict
 from buildsrht.journal import of_job
 from buildsrht.logs import LogName
 from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, TaskStatus, Tree
+from buildsrht.services import tallies
 from buildsrht.services.duties import JANITOR
 from buildsrht.services.retries import Written, hand_back
 from buildsrht.status import move_job, move_task
@@ -238,7 +239,11 @@ def expire_leases(backend: Backend) -> list[int]:
     given_up = _lease_expired(backend) | _is_overdue()
     with backend.transaction() as session:
         found = session.scalars(select(Job.id).where(given_up)).all()
-    return [job_id for job_id in found if _resolve_lost(backend, job_id)]
+    resolved = [job_id for job_id in found if _resolve_lost(backend, job_id)]
+    if resolved:
+        with backend.transaction() as session:
+            tallies.add(session, tallies.LEASES_LOST, by=len(resolved))
+    return resolved
 
 
 def _lease_expired(backend: Backend) -> ColumnElement[bool]:

@@ -24,6 +24,7 @@ from buildsrht import outbox
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, NotFound
 from buildsrht.models import Delivery, DeliveryStatus, Job, JobGroup, JobStatus, User
+from buildsrht.services import tallies
 from buildsrht.services.webhooks import Occasion, occasion_of
 
 # Longer than RQ lets an attempt live, see buildsrht.queue. No pause is as long as this exactly.
@@ -167,7 +168,7 @@ def keep_payload(backend: Backend, delivery: Delivery, payload: str) -> bool:
 def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
     """Record how an attempt went, and what follows. Nothing, if the claim is no longer ours."""
     with backend.transaction() as session:
-        session.execute(
+        status = session.scalar(
             update(Delivery)
             .where(_is_ours(delivery))
             .values(
@@ -180,8 +181,11 @@ def settle(backend: Backend, delivery: Delivery, attempt: Attempt) -> None:
                 response_body=_storable(attempt.response_body),
                 **_after(delivery, attempt),
             )
+            .returning(Delivery.status)
             .execution_options(synchronize_session=False)
         )
+        if status:
+            tallies.add(session, tallies.DELIVERIES, delivery.trigger["action"], status)
 
 
 def _is_ours(delivery: Delivery) -> ColumnElement[bool]:

@@ -102,6 +102,7 @@ ROUTES = {
     ),
     ("POST", "/hooks/<uuid:uuid>"): Row("forge", (401, 401, 401, 401, 401, 200), json={}),
     ("GET", "/healthz"): Row("open", (200, 200, 200, 200, 200, 200)),
+    ("GET", "/metrics"): Row("open", (200, 200, 200, 200, 200, 200)),
     # No build host is there.
     ("GET", "/health"): Row("open", (503, 503, 503, 503, 503, 503)),
     ("GET", "/api/openapi.json"): Row("open", (200, 200, 200, 200, 200, 200)),

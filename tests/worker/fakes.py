@@ -28,6 +28,8 @@ START_SECONDS = 20
 class FakeMachine:
     image_version = "fake-1"
     layer = None
+    layer_is_new = False
+    origin = "boot"
     has_packages = False
     freezable = None
 

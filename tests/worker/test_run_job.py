@@ -257,7 +257,14 @@ def test_a_repository_without_a_commit_is_cloned_and_has_none_on_record(
 
 def test_which_image_and_which_layer_a_job_got_is_on_record(run_manifest, fetch):
     run_manifest()
-    assert fetch(1).plan == {"image_version": "fake-1", "layer": None}
+    plan = fetch(1).plan
+    assert 0 <= plan.pop("up_seconds") < 60
+    assert plan == {
+        "image_version": "fake-1",
+        "layer": None,
+        "layer_is_new": False,
+        "origin": "boot",
+    }
 
 
 def test_what_went_on_before_the_tasks_is_on_record(

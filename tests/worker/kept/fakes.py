@@ -30,6 +30,8 @@ class KeepableMachine:
 
     image_version = "fake-1"
     layer = None
+    layer_is_new = False
+    origin = "boot"
     has_packages = False
     ended_itself = False
     broken: Exception | None = None
