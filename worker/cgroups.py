@@ -41,7 +41,7 @@ GROUP_NAME = re.compile(r"buildsrht-vm\.(.+)\.\d+\.(\d+)\.(\d+)\.(\d+)")
 SERIAL = itertools.count()
 CPU_PERIOD = 100_000  # microseconds, the kernel's own default
 PREPARE_SECONDS = 2
-KILL_SECONDS = 5
+KILL_SECONDS = 15
 
 
 @dataclass(frozen=True)
@@ -287,9 +287,12 @@ def _kill_members(directory: Path, deadline: float) -> None:
     for file, word in (("pids.max", "0"), ("cgroup.kill", "1")):
         with suppress(OSError):
             (directory / file).write_text(word)
-    for pid in _members(directory):
+    members = _members(directory)
+    # All of them first: while one dies, the others keep the processors busy.
+    for pid in members:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+    for pid in members:
         processes.has_ended(pid, max(deadline - time.monotonic(), 0))
     # An ended process is still counted for a moment.
     time.sleep(0.001)
