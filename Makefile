@@ -12,7 +12,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 IMAGES = debian/stable
 PIP_INSTALL = bin/pip --disable-pip-version-check install --no-cache-dir
 
-.PHONY: help setup packages image demo run test bench chaos lint reference man constraints clean
+.PHONY: help setup packages image demo run test bench chaos lint audit reference man constraints clean
 
 help:
 	@echo 'make TARGET [PORT=$(PORT)] [VAR=$(VAR)]'
@@ -56,10 +56,14 @@ bench: setup image ## measure this checkout on this machine, into bench/results.
 chaos: setup image ## run jobs while parts are killed and cut off, as root, and check that nothing is lost; ARGS as for --help
 	@.venv/bin/python -m chaos $(ARGS)
 
-lint: setup ## check style and types
+lint: setup ## check style, types, and what may be an opening for an attack
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy buildsrht worker
+	@git ls-files | xargs grep -lE '^#!/bin/(ba)?sh' | xargs shellcheck --severity=warning
+
+audit: setup ## look for packages that are known to be vulnerable, in a list on the network
+	@contrib/audit
 
 reference: setup ## write docs/reference anew, from the schema and the code
 	@.venv/bin/python -m contrib.reference
