@@ -2,6 +2,7 @@
 
     slots         {all, busy, paused}, or null while Redis is away
     disk          {free, reserve}: bytes at `[worker] path`, and how many of them are to stay free
+    memory        {available, reserve}: the same of this host's memory
     accelerator   kvm or tcg; null while nobody needed to know
     images        [{name, arch, version, built}]: what jobs start from
     labels        what jobs may ask of it besides
@@ -22,7 +23,7 @@ from redis.exceptions import RedisError
 
 from buildsrht.backend import Backend
 from buildsrht.config import Config
-from worker import accelerator, images, snapshots, spares
+from worker import accelerator, images, memory, snapshots, spares
 from worker.disk_space import free_bytes
 from worker.kept import frozen
 from worker.snapshots import LAYERS, TEMPLATES, Snapshot
@@ -40,6 +41,7 @@ def take(backend: Backend) -> dict[str, Any]:
             "free": free_bytes(config.worker.path),
             "reserve": config.worker.disk_reserve,
         },
+        "memory": {"available": memory.available(), "reserve": config.worker.memory_reserve},
         "accelerator": accelerator.known(config),
         "images": list(_images(backend)),
         "labels": list(config.worker.labels),

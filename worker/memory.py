@@ -16,13 +16,18 @@ SHARE = 0.75
 
 def shortage(config: Config, meminfo: Path = MEMINFO) -> str | None:
     """Why no job may be started on this host now; None when there is memory for it."""
-    available, reserve = _read(meminfo, "MemAvailable"), config.worker.memory_reserve
-    if available >= reserve:
+    free, reserve = available(meminfo), config.worker.memory_reserve
+    if free >= reserve:
         return None
     return (
-        f"{size_text(available)} of memory available, below [worker] memory_reserve of "
+        f"{size_text(free)} of memory available, below [worker] memory_reserve of "
         f"{size_text(reserve)}; no job is started here until there is more"
     )
+
+
+def available(meminfo: Path = MEMINFO) -> int:
+    """Bytes that programs may take without hurting others."""
+    return _read(meminfo, "MemAvailable")
 
 
 def slots(config: Config, meminfo: Path = MEMINFO) -> int:

@@ -27,6 +27,7 @@ from buildsrht.cli import (
     login,
     operate,
     resubmit,
+    runners,
     secrets,
     ssh_keys,
     submit,
@@ -51,7 +52,7 @@ def commands() -> None:
 commands.add_part("Use a server", (submit, resubmit, jobs, login, account, ask, completion))
 commands.add_part(
     "Operate a server",
-    (operate, check, health, users, courier, keys, secrets, ssh_keys, hooks, deliveries),
+    (operate, check, health, runners, users, courier, keys, secrets, ssh_keys, hooks, deliveries),
 )
 
 

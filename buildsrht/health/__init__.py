@@ -2,9 +2,10 @@
 
 `looking` asks whatever a job needs, and waits for no answer longer than two seconds in all;
 `judging` turns what was seen into a verdict and touches nothing. Neither names a host, a user or a
-job: anybody may ask.
+job: anybody may ask. `hosts` judges one build host, for those who administer it.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ class Verdict(StrEnum):
     FAILING = "failing"
 
 
+WORST = (Verdict.FAILING, Verdict.DEGRADED)
+
+
 class Reason(NamedTuple):
     verdict: Verdict
     code: str
@@ -24,7 +28,12 @@ class Reason(NamedTuple):
 
 
 class Health(NamedTuple):
-    """The worst reason decides."""
-
     verdict: Verdict
     reasons: tuple[Reason, ...]
+
+
+def health_of(reasons: Iterable[Reason]) -> Health:
+    """The worst reason decides."""
+    found = tuple(reasons)
+    verdicts = {reason.verdict for reason in found}
+    return Health(next((each for each in WORST if each in verdicts), Verdict.OK), found)

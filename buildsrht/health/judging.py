@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from buildsrht.health import Health, Reason, Verdict
+from buildsrht.health import Health, Reason, Verdict, health_of
 from buildsrht.health.looking import Service, Vitals
 from buildsrht.queue import Slots
 from buildsrht.services.waiting import WaitCode
@@ -12,13 +12,9 @@ JANITOR_SECONDS = 30
 # A free slot takes a job at once, and after Redis was wiped within seconds.
 STUCK_SECONDS = 60
 
-WORST = (Verdict.FAILING, Verdict.DEGRADED)
-
 
 def judge(vitals: Vitals) -> Health:
-    reasons = tuple(_reasons(vitals))
-    found = {reason.verdict for reason in reasons}
-    return Health(next((each for each in WORST if each in found), Verdict.OK), reasons)
+    return health_of(_reasons(vitals))
 
 
 def _reasons(vitals: Vitals) -> Iterator[Reason]:

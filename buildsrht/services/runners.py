@@ -13,18 +13,20 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.models import Runner, RunnerState
+from buildsrht.models import Fault, Job, Runner, RunnerState
 from buildsrht.queue import SILENCE
 from buildsrht.services.dispatch import Offer
 
 # A host that was away for a holiday is still told to be missing.
 REMEMBERED = timedelta(days=30)
+LAST_JOBS = 20
 
 
 class Host(NamedTuple):
     """A build host; `is_silent` if it should have been heard of since."""
 
     name: str
+    state: RunnerState
     seen: datetime
     is_silent: bool
     facts: Mapping[str, Any]
@@ -39,7 +41,8 @@ def report(backend: Backend, name: str, facts: Mapping[str, Any]) -> None:
         session.execute(said.on_conflict_do_update(index_elements=[Runner.name], set_=again))
         session.execute(
             delete(Runner)
-            .where(Runner.seen < func.now() - REMEMBERED)
+            # What is not to take jobs is not to come back as one that does.
+            .where(Runner.seen < func.now() - REMEMBERED, Runner.state == RunnerState.ACTIVE)
             .execution_options(synchronize_session=False)
         )
 
@@ -63,5 +66,21 @@ def offers(session: Session) -> Iterator[Offer]:
 def list_runners(session: Session) -> Sequence[Host]:
     """All that were heard of lately, also those that are silent now."""
     is_silent = Runner.seen <= func.now() - SILENCE
-    asked = select(Runner.name, Runner.seen, is_silent, Runner.facts).order_by(Runner.name)
-    return [Host(*row) for row in session.execute(asked)]
+    asked = select(Runner.name, Runner.state, Runner.seen, is_silent, Runner.facts)
+    return [Host(*row) for row in session.execute(asked.order_by(Runner.name))]
+
+
+def count_faults(session: Session) -> dict[str, int]:
+    """Of each host's last jobs, how many failed by this service's fault."""
+    last = (
+        select(Job.fault)
+        .where(Job.runner == Runner.name, Job.finished.is_not(None))
+        .order_by(Job.id.desc())
+        .limit(LAST_JOBS)
+        .correlate(Runner)
+        .lateral()
+    )
+    counted = select(func.count()).select_from(last).where(last.c.fault == Fault.SERVICE)
+    asked = select(Runner.name, counted.correlate(Runner).scalar_subquery())
+    found: dict[str, int] = dict(session.execute(asked).all())
+    return found

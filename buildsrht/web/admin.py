@@ -12,8 +12,9 @@ from flask.typing import ResponseReturnValue
 from buildsrht.backend import Backend
 from buildsrht.browsing import current_user
 from buildsrht.errors import BadInput, Conflict, FieldError
+from buildsrht.health.hosts import judge
 from buildsrht.models import User
-from buildsrht.services import administration, notices, overview, runners
+from buildsrht.services import administration, enrolment, notices, overview, runners
 from buildsrht.services.users import require_user
 from buildsrht.serving import current_backend
 from buildsrht.web import browser, forms, listing
@@ -55,9 +56,45 @@ def list_jobs() -> ResponseReturnValue:
 @routes.get("/hosts")
 def list_hosts() -> ResponseReturnValue:
     _insist_on_administrator()
+    return _hosts_page()
+
+
+@routes.post("/hosts/<name>/drain")
+def drain(name: str) -> ResponseReturnValue:
+    return _move_host(enrolment.drain, name)
+
+
+@routes.post("/hosts/<name>/resume")
+def resume(name: str) -> ResponseReturnValue:
+    return _move_host(enrolment.resume, name)
+
+
+@routes.post("/hosts/<name>/retire")
+def retire(name: str) -> ResponseReturnValue:
+    return _move_host(enrolment.retire, name)
+
+
+@routes.post("/hosts/prune")
+def prune() -> ResponseReturnValue:
+    enrolment.prune(current_backend(), _insist_on_administrator())
+    browser.go("/admin/hosts")
+
+
+def _move_host(deed: Callable[[Backend, User, str], None], name: str) -> ResponseReturnValue:
+    author = _insist_on_administrator()
+    try:
+        deed(current_backend(), author, name)
+    except Conflict as refused:
+        return _hosts_page(str(refused)), 409
+    browser.go("/admin/hosts")
+
+
+def _hosts_page(refused: str = "") -> str:
     with current_backend().transaction() as session:
-        hosts = runners.list_runners(session)
-    return render_template("admin_hosts.html", hosts=hosts)
+        faults = runners.count_faults(session)
+        found = runners.list_runners(session)
+    hosts = [(host, judge(host, faults.get(host.name, 0))) for host in found]
+    return render_template("admin_hosts.html", hosts=hosts, refused=refused)
 
 
 # --- accounts ---------------------------------------------------------------------------------

@@ -251,5 +251,6 @@ REFUSALS = (
 # Routes of forms in which there is nothing to get wrong: most are one button.
 BUTTONS = re.compile(
     r".*/(delete|remove|revoke|secret|replay|appoint|restore|sign-out|end|check|connect)"
+    r"|/admin/hosts/.*"
     r"|/(start|cancel)/.*|/logout|/forgot|/oauth2/authorize"
 )

@@ -54,9 +54,11 @@ def test_a_host_that_has_nothing_says_so_in_json(host):
 
     assert json.loads(json.dumps(said)) == said
     assert said["disk"].pop("free") > 0
+    assert said["memory"].pop("available") > 0
     assert said == {
         "slots": {"all": 0, "busy": 0, "paused": 0},
         "disk": {"reserve": 1000},
+        "memory": {"reserve": 536870912},
         "accelerator": "tcg",
         "images": [],
         "labels": [],

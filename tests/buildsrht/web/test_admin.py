@@ -149,6 +149,42 @@ def test_a_host_that_says_little_is_shown_all_the_same(browser, backend):
     assert "not known" in text_of(browser, "/admin")
 
 
+def test_how_a_host_is_and_why_is_on_its_card(browser, backend):
+    runners.report(backend, "host-1", FACTS | {"labels": ["gpu", "large"]})
+
+    text = text_of(browser, "/admin/hosts")
+
+    assert "State active Health failing: Its disk is short: it takes no job. Labels gpu, large" in (
+        text
+    )
+
+
+def test_a_host_is_drained_resumed_retired_and_forgotten(browser, backend):
+    runners.report(backend, "host-1", FACTS)
+    browser.open("/admin/hosts")
+    for deed, state in (("drain", "draining"), ("resume", "active"), ("retire", "retired")):
+        browser.send(f"/admin/hosts/host-1/{deed}")
+        assert f"State {state}" in text_of(browser, "/admin/hosts")
+
+    with backend.transaction() as session:
+        silent = update(runners.Runner).values(seen=runners.func.now() - 2 * runners.SILENCE)
+        session.execute(silent)
+    browser.open("/admin/hosts")
+    browser.send("/admin/hosts/prune")
+
+    assert "host-1" not in text_of(browser, "/admin/hosts")
+
+
+def test_a_host_with_jobs_is_not_retired_and_the_page_says_why(browser, backend, make_job):
+    runners.report(backend, "host-1", FACTS)
+    make_job("running")
+    browser.open("/admin/hosts")
+    browser.send("/admin/hosts/host-1/retire")
+
+    assert browser.page.status_code == 409
+    assert "a job runs on host-1: drain it, and retire it when they are over" in browser.text
+
+
 def test_jobs_of_all_are_listed_and_searched_whoever_may_see_them(browser, make_job, stranger):
     hidden = make_job("success", visibility=Visibility.PRIVATE)
     other = make_job("failed", user=stranger)
