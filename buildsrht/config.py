@@ -33,6 +33,14 @@ def duration(text: str) -> int:
     return _quantity(text, DURATION_UNITS, "a duration such as 45m")
 
 
+def duration_text(seconds: int) -> str:
+    """A duration as people read it: 7 days, or 24 hours."""
+    for name, unit in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds > unit and seconds % unit == 0:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} seconds"
+
+
 def size(text: str) -> int:
     """Bytes, from `512KiB`, `64MiB` or `2GiB`."""
     return _quantity(text, SIZE_UNITS, "a size such as 64MiB")
@@ -246,6 +254,7 @@ class Limits:
     artifact: int = option(size, "1GiB")
     tree: int = option(size, "64MiB")
     pushes: int = option(positive, "60")
+    wait: int = option(duration, "7d")
     user_jobs: int = option(number, "0")
     jobs: int = option(number, "0")
 

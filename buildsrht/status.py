@@ -4,7 +4,8 @@
     job:   pending ───────▶ queued ───────▶ running ───▶ success │ failed │ timeout │ cancelled
               │                │ ▲ its build   │
               │                │ └─ host lost ─┘
-              └──────────────┴── cancel ──▶ cancelled
+              ├──────────────┼── cancel ──▶ cancelled
+                             └── no build host can run it ──▶ failed
 
     task:  pending ───▶ running ───▶ success │ failed
               └── complete-build ──▶ skipped
@@ -31,7 +32,7 @@ FINAL = frozenset(status for status in JobStatus if status.is_final)
 
 JOB_FOLLOWS = {
     JobStatus.PENDING: {JobStatus.QUEUED, JobStatus.CANCELLED},
-    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.CANCELLED},
+    JobStatus.QUEUED: {JobStatus.RUNNING, JobStatus.CANCELLED, JobStatus.FAILED},
     JobStatus.RUNNING: FINAL,
 }
 

@@ -5,6 +5,7 @@ What it costs does not grow with the queue.
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, timedelta
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
@@ -84,7 +85,7 @@ def _why_queued(backend: Backend, job: Job, look_at_slots: Callable[[], Slots]) 
     except RedisError:
         return [_AWAY]
     with backend.transaction() as session:
-        found = [*_its_turn(session, backend, job), *_its_hosts(session, job)]
+        found = [*_its_turn(session, backend, job), *_its_hosts(session, backend, job)]
     if not slots.all:
         found.append(
             Reason(
@@ -109,7 +110,7 @@ def _its_turn(session: Session, backend: Backend, job: Job) -> Iterator[Reason]:
         yield Reason(WaitCode.LIMIT, f"{limits.jobs} jobs are running, the most there may be.")
 
 
-def _its_hosts(session: Session, job: Job) -> Iterator[Reason]:
+def _its_hosts(session: Session, backend: Backend, job: Job) -> Iterator[Reason]:
     """Whether any of the hosts that were heard of could run it."""
     offers = list(runners.offers(session))
     if offers and not any(offer.fits(route_of(job)) for offer in offers):
@@ -117,8 +118,15 @@ def _its_hosts(session: Session, job: Job) -> Iterator[Reason]:
         yield Reason(
             WaitCode.NO_FITTING_HOST,
             f"No build host has the image {job.image} ({job.arch}){labels},"
-            " which is for the operator to mend.",
+            f" which is for the operator to mend.{_until(backend, job)}",
         )
+
+
+def _until(backend: Backend, job: Job) -> str:
+    if job.queued is None:
+        return ""
+    until = job.queued + timedelta(seconds=backend.config.limits.wait)
+    return f" It waits until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC, then it fails."
 
 
 def _before_it(count: int) -> str:

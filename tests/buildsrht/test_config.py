@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from buildsrht import config
-from buildsrht.config import SECTIONS, Destination, Rate
+from buildsrht.config import SECTIONS, Destination, Rate, duration_text
 from buildsrht.errors import OperatorError
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.ini"
@@ -205,3 +205,18 @@ def test_all_problems_are_told_at_once_and_name_the_file(refusal, tmp_path):
 
 def test_a_file_that_is_no_ini_file_is_refused(refusal):
     assert "no section headers" in refusal("port = 80")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (7 * 86400, "7 days"),
+        (86400, "24 hours"),
+        (36 * 3600, "36 hours"),
+        (3600, "60 minutes"),
+        (90, "90 seconds"),
+        (1, "1 seconds"),
+    ],
+)
+def test_a_duration_is_told_in_words(seconds, text):
+    assert duration_text(seconds) == text

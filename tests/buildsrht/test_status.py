@@ -16,6 +16,7 @@ JOB_MOVES = {
     ("pending", "cancelled"),
     ("queued", "running"),
     ("queued", "cancelled"),
+    ("queued", "failed"),
     *[("running", status) for status in FINAL],
 }
 TASK_MOVES = {

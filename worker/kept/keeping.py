@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from buildsrht.backend import Backend
-from buildsrht.config import DURATION_UNITS, Config
+from buildsrht.config import Config, duration_text
 from buildsrht.errors import Conflict, OperatorError
 from buildsrht.services import kept as service
 from buildsrht.services.runs import Run
@@ -87,15 +87,9 @@ def _prepare(backend: Backend, run: Run, machine: Freezable, key: bytes) -> Kept
 
 def _announcement(config: Config, job_id: int) -> str:
     return (
-        f"\nThe machine is kept for {_duration(config.ssh.keep)}. The owner of the job gets into it"
-        f" by:\n{service.connect_command(config.ssh, job_id)}"
+        f"\nThe machine is kept for {duration_text(config.ssh.keep)}. The owner of the job gets"
+        f" into it by:\n{service.connect_command(config.ssh, job_id)}"
     )
-
-
-def _duration(seconds: int) -> str:
-    """As an operator would write it: 24h."""
-    unit = next(unit for unit in "hms" if seconds % DURATION_UNITS[unit] == 0)
-    return f"{seconds // DURATION_UNITS[unit]}{unit}"
 
 
 def end(backend: Backend, kept: Kept, reason: str) -> None:

@@ -139,10 +139,13 @@ def test_an_image_that_no_build_host_has_is_said(make_job, backend, register, co
     register()
     host = {"images": [{"name": "debian/trixie", "arch": "arm64"}], "labels": ["gpu"]}
     runners.report(backend, "host-1", host)
-    [reason] = reasons(backend, make_job())
-    assert reason == (
-        WaitCode.NO_FITTING_HOST,
-        "No build host has the image debian/trixie (amd64), which is for the operator to mend.",
+    job = make_job()
+    [reason] = reasons(backend, job)
+    until = job.queued.astimezone(UTC) + timedelta(days=7)
+    assert reason.code == WaitCode.NO_FITTING_HOST
+    assert reason.text == (
+        "No build host has the image debian/trixie (amd64), which is for the operator to mend."
+        f" It waits until {until:%Y-%m-%d %H:%M} UTC, then it fails."
     )
     runners.report(backend, "host-2", {"images": [{"name": "debian/trixie", "arch": "amd64"}]})
     assert codes(make_job()) == [WaitCode.IN_QUEUE]

@@ -48,8 +48,8 @@ def test_the_machine_of_a_failed_job_is_kept_and_its_log_ends_with_the_way_in(ru
     outcome, kept = run("echo working >file; exit 3")
     assert outcome.status == JobStatus.FAILED
     assert outcome.setup_log.endswith(
-        "task build: exit status 3\n\nThe machine is kept for 24h. The owner of the job gets into"
-        f" it by:\nssh -p {backend.config.ssh.port} -t builds@127.0.0.1 connect 1\n"
+        "task build: exit status 3\n\nThe machine is kept for 24 hours. The owner of the job gets"
+        f" into it by:\nssh -p {backend.config.ssh.port} -t builds@127.0.0.1 connect 1\n"
     )
     row = service.find_machine(backend, 1)
     assert (row.runner, row.ended) == (backend.config.worker.name, None)
