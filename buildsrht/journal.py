@@ -34,13 +34,14 @@ _about: ContextVar[Mapping[str, Any] | None] = ContextVar("about", default=None)
 
 
 def begin(config: Config, part: str) -> None:
-    """Write from now on what this process says, in the way that the operator wants it."""
+    """Write from now on what this process says, in the way that the operator wants it. Once, by
+    whoever owns the process: where somebody listens already, nothing is changed."""
     handler = logging.StreamHandler()
     handler.setFormatter(
         Json(config.worker.name, part) if config.journal.format == "json" else Text()
     )
     handler.addFilter(add_subject)
-    logging.basicConfig(level=config.journal.level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=config.journal.level.upper(), handlers=[handler])
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -23,6 +23,7 @@ def said(monkeypatch):
     quiet = {name: logging.getLogger(name).level for name in journal.QUIET}
 
     def begin(**options):
+        root.handlers.clear()
         heard = io.StringIO()
         monkeypatch.setattr("sys.stderr", heard)
         config = settings.load({})
