@@ -10,6 +10,7 @@ from buildsrht.graphql import (
     groups,
     jobs,
     people,
+    runners,
     scalars,
     secrets,
     submitting,
@@ -17,7 +18,7 @@ from buildsrht.graphql import (
 )
 from buildsrht.graphql.access import AccessDirective
 
-SUBJECTS = (scalars, about, people, jobs, facts, submitting, groups, secrets, webhooks)
+SUBJECTS = (scalars, about, people, jobs, facts, submitting, groups, secrets, webhooks, runners)
 
 SCHEMA = make_executable_schema(
     load_schema_from_path(str(Path(__file__).with_name("schema.graphqls"))),

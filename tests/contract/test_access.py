@@ -668,6 +668,11 @@ FIELDS = {
     "Query.personalAccessTokens": ("", OWN),
     "Query.sshKeyByFingerprint": (f'fingerprint: "{FINGERPRINT}"', OWN),
     "Query.lint": ('manifest: ""', OWN),
+    # Neither of them administers the service.
+    "Query.runners": ("", "FORBIDDEN"),
+    "Mutation.enrolRunner": ('name: "host-9"', "FORBIDDEN"),
+    "Mutation.moveRunner": ('name: "host-1", state: DRAINING', "FORBIDDEN"),
+    "Mutation.pruneRunners": ("", "FORBIDDEN"),
     "Mutation.submit": ('manifest: "image: debian\\nshell: true\\n"', OWN),
     "Mutation.resubmit": ("jobId: 1", "NOT_FOUND"),
     "Mutation.start": ("jobID: 1", "NOT_FOUND"),
@@ -692,6 +697,13 @@ FIELDS = {
 }
 REFUSED_TO_OWNERS = {
     "Query.webhook": "BAD_INPUT",
+    **dict.fromkeys(
+        [
+            "Query.runners",
+            *(f"Mutation.{name}" for name in ("enrolRunner", "moveRunner", "pruneRunners")),
+        ],
+        "FORBIDDEN",
+    ),
     # By then the key is the stranger's.
     "Mutation.createSSHKey": "BAD_INPUT",
 }
