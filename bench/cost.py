@@ -69,13 +69,14 @@ def _rows_and_bytes(backend: Backend) -> dict[str, Any]:
     stored = _storage(backend.config.storage.path)
     running = _run_many(backend, user, plan)
     after = _database(backend)
+    rows = _grown(before, after, "rows")
+    # Where nothing was written it is the server's housekeeping that takes up room.
+    grown = {name: n for name, n in _grown(before, after, "bytes").items() if name in rows}
     return {
         "jobs": MANY,
-        "rows": {name: round(n / MANY, 2) for name, n in _grown(before, after, "rows").items()},
-        "database_bytes": {
-            name: round(n / MANY) for name, n in _grown(before, after, "bytes").items()
-        },
-        "database_bytes_in_all": round(sum(_grown(before, after, "bytes").values()) / MANY),
+        "rows": {name: round(n / MANY, 2) for name, n in rows.items()},
+        "database_bytes": {name: round(n / MANY) for name, n in grown.items()},
+        "database_bytes_in_all": round(sum(grown.values()) / MANY),
         "wal_bytes": round((after["wal"] - before["wal"]) / MANY),
         "commits": round((after["commits"] - before["commits"]) / MANY, 1),
         "redis_bytes_while_waiting": round(waiting / WAITING),

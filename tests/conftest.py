@@ -135,8 +135,11 @@ def app(connected_app: Flask, backend: Backend) -> Flask:
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """A client that sends no token."""
-    return app.test_client()
+    """A client that sends no token. It numbers its requests all alike, so that the same answer is
+    the same to the last header."""
+    client = app.test_client()
+    client.environ_base["HTTP_X_REQUEST_ID"] = "test"
+    return client
 
 
 # --- people -----------------------------------------------------------------------------------
