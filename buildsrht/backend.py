@@ -31,7 +31,7 @@ from buildsrht.logs import Logs
 from buildsrht.outbox import Outbox, finish_group
 from buildsrht.queue import IdQueue, JobQueue, delivery_queue, job_queue, push_queue, reset_queue
 from buildsrht.rates import Rates
-from buildsrht.storage import Storage
+from buildsrht.storage import Storage, StorageError, open_storage
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ OUTAGES = (
     exc.TimeoutError,
     RedisConnectionError,
     RedisTimeoutError,
+    StorageError,
 )
 
 
@@ -157,7 +158,7 @@ def open_backend(config: Config) -> Backend:
     )
     event.listen(engine, "checkout", _refuse_hung_up)
     redis = open_redis(config.redis.url)
-    storage = Storage(config.storage.path)
+    storage = open_storage(config.storage)
     return Backend(
         config=config,
         engine=engine,

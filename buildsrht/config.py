@@ -138,6 +138,19 @@ def database_url(text: str) -> str:
     return f"postgresql+psycopg2://{rest}" if text else ""
 
 
+def bucket_url(text: str) -> str:
+    """A bucket, and what all keys in it begin with if it has other users."""
+    if text and not re.fullmatch(
+        r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._/-]*)?", text
+    ):
+        raise ValueError("expected s3://bucket or s3://bucket/prefix")
+    return text
+
+
+def origin_or_none(text: str) -> str:
+    return origin_url(text) if text else ""
+
+
 def redis_url(text: str) -> str:
     if text and not re.match(r"(redis|rediss|unix)://.", text):
         raise ValueError("expected redis://host:port/0, rediss://... or unix:///path?db=0")
@@ -242,6 +255,11 @@ class Redis:
 @dataclass(frozen=True)
 class Storage:
     path: Path = option(Path, "%(var)s/storage")
+    url: str = option(bucket_url, "")
+    endpoint: str = option(origin_or_none, "")
+    region: str = option(str, "us-east-1")
+    access_key: str = option(str, "")
+    secret_key_file: Path | None = option(file_or_none, "")
     artifact_lifetime: int = option(duration, "90d")
 
 

@@ -1,4 +1,4 @@
-"""Where finished bytes live: artifacts and sealed logs, by key, in a directory.
+"""Where finished bytes live: artifacts, sealed logs and trees, by key, in a directory or a bucket.
 
 Bytes stream in and out; nothing here holds a whole object. A key that exists is complete: a
 write that fails leaves nothing to be seen. Knows nothing of jobs or of who may read what.
@@ -11,15 +11,25 @@ from pathlib import Path
 from typing import NamedTuple
 
 import obstore
-from obstore.exceptions import BaseError as StorageError
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore
+from requests import RequestException
 
-__all__ = ["Storage", "StorageError", "Stored"]
+from buildsrht import bucket, config
+from buildsrht.bucket import Bucket
+from buildsrht.errors import BuildsError
+
+__all__ = ["Storage", "StorageError", "Stored", "open_storage"]
 
 READ_CHUNK = 256 * 1024
 # Parts are buffered before they are written, so this bounds the memory of one upload.
 WRITE_PART = 5 * 1024 * 1024
 PARALLEL_PARTS = 2
+LIBRARY_ERRORS = (BaseError, RequestException)
+
+
+class StorageError(BuildsError):
+    """The directory or the server of the bucket does not do what it must, for long enough."""
 
 
 class Stored(NamedTuple):
@@ -29,25 +39,69 @@ class Stored(NamedTuple):
     sha256: bytes
 
 
-class Storage:
+class Directory:
+    """A directory that whoever uses this storage shares."""
+
     def __init__(self, path: Path):
         # Nobody else on this host may read what is stored here. A directory that the operator made
         # keeps the mode that they gave it.
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path = path
-        self._store = LocalStore(path)
+        self.reading = self.writing = LocalStore(path)
+
+    def name_of(self, key: str) -> str:
+        return str(self._path / key)
+
+    def check(self) -> None:
+        """It was made, so it is there."""
+
+    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        found = obstore.get(self.reading, key, options={"range": (start, end)})
+        return (bytes(chunk) for chunk in found.stream(min_chunk_size=READ_CHUNK))
+
+    def discard_unfinished(self, prefix: str) -> None:
+        # The library writes to `key#number` and renames; it hides these from listings.
+        for unfinished in (self._path / prefix).glob("*#*"):
+            unfinished.unlink(missing_ok=True)
+
+
+def open_storage(settings: config.Storage) -> "Storage":
+    """The bucket that the settings name, or else the directory. Asks no server.
+
+    Raises OperatorError that names every option which is missing or cannot be used.
+    """
+    return Storage(Bucket(settings) if settings.url else Directory(settings.path))
+
+
+class Storage:
+    """Each method raises StorageError, which names the key, when directory or server fail."""
+
+    def __init__(self, place: Directory | Bucket):
+        self._place = place
+
+    def check(self) -> None:
+        """Raises OperatorError if the bucket is missing or refuses us, StorageError if its server
+        is away. Safe before a fork, as nothing else here is."""
+        with self._named(""):
+            self._place.check()
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Stored:
         """Keep `chunks` under `key`, replacing what was there. An error in `chunks` passes
         through and leaves the key as it was."""
         measured = _Measured(chunks)
-        obstore.put(
-            self._store,
-            key,
-            iter(measured),
-            chunk_size=WRITE_PART,
-            max_concurrency=PARALLEL_PARTS,
-        )
+        try:
+            with self._named(key):
+                obstore.put(
+                    self._place.writing,
+                    key,
+                    iter(measured),
+                    chunk_size=WRITE_PART,
+                    max_concurrency=PARALLEL_PARTS,
+                )
+        except FileNotFoundError as error:
+            if measured.failed:
+                raise
+            raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
         return Stored(measured.size, measured.digest.digest())
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
@@ -57,27 +111,41 @@ class Storage:
         """
         if start >= end:
             return iter(())
-        found = obstore.get(self._store, key, options={"range": (start, end)})
-        return (bytes(chunk) for chunk in found.stream(min_chunk_size=READ_CHUNK))
+        with self._named(key):
+            found = self._place.read(key, start, end)
+        return self._named_throughout(key, found)
 
     def read_all(self, key: str) -> bytes:
         """All of a small object. Raises FileNotFoundError when there is no such key."""
-        return bytes(obstore.get(self._store, key).bytes())
+        with self._named(key):
+            return bytes(obstore.get(self._place.reading, key).bytes())
 
     def keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, which ends at a slash."""
-        return [item["path"] for page in obstore.list(self._store, prefix) for item in page]
+        with self._named(prefix):
+            pages = obstore.list(self._place.reading, prefix)
+            return [item["path"] for page in pages for item in page]
 
     def discard_unfinished(self, prefix: str) -> None:
         """Remove what a writer that was killed had begun directly below `prefix`."""
-        # The library writes to `key#number` and renames; it hides these from listings.
-        for unfinished in (self._path / prefix).glob("*#*"):
-            unfinished.unlink(missing_ok=True)
+        with self._named(prefix):
+            self._place.discard_unfinished(prefix)
 
     def delete(self, key: str) -> None:
         """Forget `key`; one that is not there is no error."""
-        with contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, key)
+        with self._named(key), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._place.reading, key)
+
+    def _named_throughout(self, key: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        with self._named(key):
+            yield from chunks
+
+    @contextlib.contextmanager
+    def _named(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except LIBRARY_ERRORS as error:
+            raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
 
 
 class _Measured:
@@ -87,9 +155,14 @@ class _Measured:
         self._chunks = chunks
         self.size = 0
         self.digest = hashlib.sha256()
+        self.failed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
-            self.size += len(chunk)
-            self.digest.update(chunk)
-            yield chunk
+        try:
+            for chunk in self._chunks:
+                self.size += len(chunk)
+                self.digest.update(chunk)
+                yield chunk
+        except Exception:
+            self.failed = True
+            raise

@@ -28,9 +28,10 @@ from buildsrht.models import Artifact, Base, Job, JobStatus, User
 from buildsrht.services import artifacts, jobs, runs, sign_ins, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
-from buildsrht.storage import Storage
+from buildsrht.storage import open_storage
 from tests.browser import Browser
 from tests.build_host import claim
+from tests.s3_server import BUCKET, S3Server, s3_server
 
 RECIPES = {
     "debian/bookworm": "{aliases: [debian/oldstable], arches: [amd64]}",
@@ -95,6 +96,14 @@ def connected(servers: Config) -> Iterator[Backend]:
     backend.close()
 
 
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server that speaks S3, with a bucket that tests share: each has a prefix of its own."""
+    with s3_server(tmp_path_factory.mktemp("s3") / "swift") as server:
+        server.make_bucket(BUCKET)
+        yield server
+
+
 @pytest.fixture
 def config(servers: Config, tmp_path: Path) -> Config:
     """The configuration of one test: storage and work are in its own directory."""
@@ -117,7 +126,7 @@ def clean(connected: Backend) -> None:
 def backend(connected: Backend, config: Config) -> Backend:
     """A backend with nothing in it."""
     clean(connected)
-    storage = Storage(config.storage.path)
+    storage = open_storage(config.storage)
     return replace(connected, config=config, storage=storage, logs=Logs(connected.redis, storage))
 
 

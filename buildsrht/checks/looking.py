@@ -22,7 +22,7 @@ from buildsrht.config import Config
 from buildsrht.courier import mail
 from buildsrht.errors import BuildsError, OperatorError
 from buildsrht.services import sealing
-from buildsrht.storage import Storage, StorageError
+from buildsrht.storage import StorageError, open_storage
 
 PROBE = b"What an operator's check has written, and removes.\n"
 
@@ -82,7 +82,7 @@ def at_storage(config: Config) -> bytes | Trouble:
     """What is read of a probe that was written; it is removed again."""
 
     def probe() -> bytes:
-        storage, key = Storage(config.storage.path), f"check-{token_hex(8)}"
+        storage, key = open_storage(config.storage), f"check-{token_hex(8)}"
         storage.put(key, [PROBE])
         try:
             return storage.read_all(key)

@@ -25,7 +25,7 @@ from buildsrht.backend import Backend
 from buildsrht.browsing import SIGN_IN
 from buildsrht.logs import Logs
 from buildsrht.services import artifacts, sign_ins
-from buildsrht.storage import Storage
+from buildsrht.storage import open_storage
 from tests.browser import Browser
 from tests.conftest import clean
 from tests.web_browser.pages import (
@@ -100,7 +100,7 @@ def world(connected: Backend, connected_app: Flask, origin: str, tmp_path_factor
         web=replace(connected.config.web, origin=origin, registration=True),
         mail=replace(connected.config.mail, host="127.0.0.1"),
     )
-    storage = Storage(config.storage.path)
+    storage = open_storage(config.storage)
     logs = Logs(connected.redis, storage)
     backend = replace(connected, config=config, storage=storage, logs=logs)
     serving.install(connected_app, backend)

@@ -19,7 +19,7 @@ from buildsrht.models import Delivery, Forge, JobStatus, Push
 from buildsrht.services import hooks, jobs
 from buildsrht.services.kept import find_machine
 from buildsrht.services.users import ensure_user
-from buildsrht.storage import Storage
+from buildsrht.storage import open_storage
 from tests.buildsrht.hooks.forge import serving as serving_forge
 from tests.conftest import clean
 from tests.worker.clear_text import PLACES, Search
@@ -115,7 +115,7 @@ def backend(connected, host_config, tmp_path_factory, repository) -> Backend:
         "ssh": {"path": path / "kept"},
     }.items():
         config = replace_in(config, section, **changes)
-    storage = Storage(config.storage.path)
+    storage = open_storage(config.storage)
     logs = type(connected.logs)(connected.redis, storage)
     return replace(connected, config=config, storage=storage, logs=logs)
 
