@@ -77,6 +77,12 @@ OUTAGES = (
 )
 
 
+def outage_words(error: Exception) -> str:
+    """What a client learns of a server that is away: not where it is."""
+    server = "the storage" if isinstance(error, StorageError) else "the database or the queue"
+    return f"{server} does not answer; try again in a moment"
+
+
 @dataclass(frozen=True)
 class Backend:
     config: Config

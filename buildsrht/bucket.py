@@ -38,6 +38,7 @@ LONGEST_PAUSE = timedelta(seconds=5)
 MANY = 1000
 # A reader may take as long as they like, no request may. So a piece is a request.
 READ_PIECE = 1024 * 1024
+NO_BUCKET = "<Code>NoSuchBucket</Code>"
 
 
 class Upload(NamedTuple):
@@ -67,6 +68,8 @@ class Bucket:
                 access_key_id=settings.access_key,
                 secret_access_key=secret,
                 virtual_hosted_style_request=False,
+                # Not every server has the request for many keys, and we delete one at a time.
+                disable_bulk_delete=True,
                 client_options={
                     "allow_http": endpoint.startswith("http:"),
                     "connect_timeout": timedelta(seconds=CONNECT_SECONDS),

@@ -8,7 +8,7 @@ import logging
 
 from flask import Flask, current_app, request
 
-from buildsrht.backend import Backend
+from buildsrht.backend import Backend, outage_words
 from buildsrht.errors import BuildsError, Conflict, Forbidden, Gone, NotFound, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def current_backend() -> Backend:
 def log_outage(error: Exception) -> str:
     """Note that a server which this one needs did not answer; returns what the client learns."""
     log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason_of(error))
-    return "the database or the queue does not answer; try again in a moment"
+    return outage_words(error)
 
 
 def reason_of(outage: Exception) -> str:

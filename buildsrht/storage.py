@@ -6,6 +6,7 @@ write that fails leaves nothing to be seen. Knows nothing of jobs or of who may 
 
 import contextlib
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +20,9 @@ from buildsrht import bucket, config
 from buildsrht.bucket import Bucket
 from buildsrht.errors import BuildsError
 
-__all__ = ["Storage", "StorageError", "Stored", "open_storage"]
+__all__ = ["Storage", "StorageError", "Stored", "open_storage", "require_usable"]
+
+log = logging.getLogger(__name__)
 
 READ_CHUNK = 256 * 1024
 # Parts are buffered before they are written, so this bounds the memory of one upload.
@@ -73,6 +76,15 @@ def open_storage(settings: config.Storage) -> "Storage":
     return Storage(Bucket(settings) if settings.url else Directory(settings.path))
 
 
+def require_usable(settings: config.Storage) -> None:
+    """Raise OperatorError, which names the option, if storage cannot be used as it is configured.
+    A server that is away now is no reason not to start: it may be back before anybody needs it."""
+    try:
+        open_storage(settings).check()
+    except StorageError as error:
+        log.warning("storage does not answer: %s", error)
+
+
 class Storage:
     """Each method raises StorageError, which names the key, when directory or server fail."""
 
@@ -89,19 +101,14 @@ class Storage:
         """Keep `chunks` under `key`, replacing what was there. An error in `chunks` passes
         through and leaves the key as it was."""
         measured = _Measured(chunks)
-        try:
-            with self._named(key):
-                obstore.put(
-                    self._place.writing,
-                    key,
-                    iter(measured),
-                    chunk_size=WRITE_PART,
-                    max_concurrency=PARALLEL_PARTS,
-                )
-        except FileNotFoundError as error:
-            if measured.failed:
-                raise
-            raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
+        with self._named(key):
+            obstore.put(
+                self._place.writing,
+                key,
+                iter(measured),
+                chunk_size=WRITE_PART,
+                max_concurrency=PARALLEL_PARTS,
+            )
         return Stored(measured.size, measured.digest.digest())
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
@@ -146,6 +153,11 @@ class Storage:
             yield
         except LIBRARY_ERRORS as error:
             raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
+        except FileNotFoundError as error:
+            # That there is no bucket says nothing of a key.
+            if bucket.NO_BUCKET not in str(error):
+                raise
+            raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
 
 
 class _Measured:
@@ -155,14 +167,9 @@ class _Measured:
         self._chunks = chunks
         self.size = 0
         self.digest = hashlib.sha256()
-        self.failed = False
 
     def __iter__(self) -> Iterator[bytes]:
-        try:
-            for chunk in self._chunks:
-                self.size += len(chunk)
-                self.digest.update(chunk)
-                yield chunk
-        except Exception:
-            self.failed = True
-            raise
+        for chunk in self._chunks:
+            self.size += len(chunk)
+            self.digest.update(chunk)
+            yield chunk

@@ -13,7 +13,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from buildsrht import config as settings
-from buildsrht import database, journal
+from buildsrht import database, journal, storage
 from buildsrht.backend import Backend, open_backend, open_redis
 from buildsrht.catalogue import Catalogue, Image, load
 from buildsrht.config import Config
@@ -40,6 +40,7 @@ def worker(count: int | None) -> None:
 
     config = _begin("worker")
     database.require_current(config)
+    storage.require_usable(config.storage)
     redis = _ready_redis(config)
     cgroups.prepare()
     if reason := cgroups.explain():
@@ -73,6 +74,7 @@ def run_janitor(once: bool) -> None:
     """Clear away what crashes left behind; run one on every build host."""
     config = _begin("janitor")
     database.require_current(config)
+    storage.require_usable(config.storage)
     _ready_redis(config)
     with closing(open_backend(config)) as backend:
         if once:
@@ -97,6 +99,7 @@ def gateway() -> None:
 
     config = _begin("gateway")
     database.require_current(config)
+    storage.require_usable(config.storage)
     with closing(open_backend(config)) as backend:
         run(backend, open_machine)
     # Whoever stops us may end all that we started, and with it what was done since they were woken.

@@ -10,6 +10,8 @@ from typing import TypeVar
 
 from sqlalchemy.exc import InterfaceError, OperationalError
 
+from buildsrht.storage import StorageError
+
 log = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 1
@@ -18,14 +20,14 @@ Answer = TypeVar("Answer")
 
 
 def patiently(action: Callable[[], Answer], seconds: float) -> Answer:
-    """What `action` returns, tried again for as long as the database does not answer; after
+    """What `action` returns, tried again for as long as database or storage do not answer; after
     `seconds` its last error."""
     deadline = time.monotonic() + seconds
     while True:
         try:
             return action()
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, StorageError) as error:
             if time.monotonic() > deadline:
                 raise
-            log.warning("the database does not answer: %s", error)
+            log.warning("trying again in a moment: %s", error)
             time.sleep(PAUSE_SECONDS)

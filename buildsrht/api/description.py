@@ -49,7 +49,7 @@ REFUSALS = {
     415: "The body is declared as something that is not taken here.",
     416: "The range begins behind the end.",
     429: "More requests than one client may make. `Retry-After` says when to come again.",
-    503: "The database or the queue does not answer. `Retry-After` says when to try again.",
+    503: "Database, queue or storage does not answer. `Retry-After` says when to try again.",
 }
 
 Operation = dict[str, Any]

@@ -83,6 +83,7 @@ def at_storage(config: Config) -> bytes | Trouble:
 
     def probe() -> bytes:
         storage, key = open_storage(config.storage), f"check-{token_hex(8)}"
+        storage.check()
         storage.put(key, [PROBE])
         try:
             return storage.read_all(key)

@@ -76,11 +76,12 @@ To submit a job from another terminal, get a token:
 @click.command()
 def web() -> None:
     """Serve the API over HTTP."""
-    from buildsrht import config, database, journal, web_server
+    from buildsrht import config, database, journal, storage, web_server
 
     settings = config.load()
     journal.begin(settings, "web")
     database.require_current(settings)
+    storage.require_usable(settings.storage)
     web_server.serve(settings)
 
 

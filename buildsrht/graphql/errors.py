@@ -14,7 +14,7 @@ from graphql import GraphQLError
 from psycopg2.errors import QueryCanceled
 from sqlalchemy.exc import DBAPIError
 
-from buildsrht.backend import OUTAGES
+from buildsrht.backend import OUTAGES, outage_words
 from buildsrht.errors import (
     BadInput,
     BuildsError,
@@ -92,7 +92,7 @@ def _reason(error: GraphQLError, cause: Exception | None) -> str:
         # SQLAlchemy's own text repeats the statement.
         reason = str(getattr(cause, "orig", None) or cause).strip()
         log.error("%s: %s: %s", _place(error), type(cause).__name__, reason)
-        return "the database or the queue does not answer; try again in a moment"
+        return outage_words(cause)
     log.error("%s", _place(error), exc_info=cause)
     return "an internal error of this service; its log has more"
 
