@@ -18,6 +18,8 @@ class Link:
     listener: socket.socket
     cut_after: list[int] = field(default_factory=list)
     cuts: int = 0
+    # Whether whoever connects is hung up on.
+    is_down: bool = False
     open: set[socket.socket] = field(default_factory=set)
 
     @property
@@ -32,6 +34,8 @@ class Link:
 
     def _relay(self, client: socket.socket) -> None:
         with client:
+            if self.is_down:
+                return
             try:
                 upstream = socket.create_connection(self.server, timeout=5)
             except OSError:

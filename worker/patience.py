@@ -1,4 +1,4 @@
-"""Wait for a database that is away for a moment, as when its operator restarts it.
+"""Wait for a database or a storage that is away for a moment, as when its operator restarts it.
 
 Only for what may be done twice: an answer that got lost looks like a question that did.
 """
