@@ -99,7 +99,8 @@ class Storage:
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Stored:
         """Keep `chunks` under `key`, replacing what was there. An error in `chunks` passes
-        through and leaves the key as it was."""
+        through and leaves the key as it was. They may not come from a storage: while the library
+        takes them, it cannot be asked."""
         measured = _Measured(chunks)
         with self._named(key):
             obstore.put(
@@ -129,9 +130,13 @@ class Storage:
 
     def keys(self, prefix: str) -> list[str]:
         """Every key below `prefix`, which ends at a slash."""
+        return list(self.sizes(prefix))
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """The same, with how many bytes each has."""
         with self._named(prefix):
             pages = obstore.list(self._place.reading, prefix)
-            return [item["path"] for page in pages for item in page]
+            return {item["path"]: item["size"] for page in pages for item in page}
 
     def discard_unfinished(self, prefix: str) -> None:
         """Remove what a writer that was killed had begun directly below `prefix`."""

@@ -30,6 +30,7 @@ from buildsrht.cli import (
     runners,
     secrets,
     ssh_keys,
+    storage,
     submit,
     users,
 )
@@ -52,7 +53,10 @@ def commands() -> None:
 commands.add_part("Use a server", (submit, resubmit, jobs, login, account, ask, completion))
 commands.add_part(
     "Operate a server",
-    (operate, check, health, runners, users, courier, keys, secrets, ssh_keys, hooks, deliveries),
+    (
+        *(operate, check, health, runners, users, courier),
+        *(storage, keys, secrets, ssh_keys, hooks, deliveries),
+    ),
 )
 
 

@@ -37,7 +37,7 @@ def keep_tree(backend: Backend, owner: User, directory: str, chunks: Iterable[by
     tree = _announce(backend, owner, directory)
     try:
         stored = backend.storage.put(
-            _storage_key(tree), _at_most(backend.config.limits.tree, chunks)
+            storage_key(tree), _at_most(backend.config.limits.tree, chunks)
         )
         _check_archive(backend, tree, stored)
         with backend.transaction() as session:
@@ -81,7 +81,7 @@ def _at_most(limit: int, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _check_archive(backend: Backend, tree: Tree, stored: Stored) -> None:
-    content = backend.storage.read(_storage_key(tree), 0, stored.size)
+    content = backend.storage.read(storage_key(tree), 0, stored.size)
     problems = problems_of(content, UNPACKED_TIMES * backend.config.limits.tree)
     if problems:
         raise BadInput(FieldError("tree", problem) for problem in problems)
@@ -139,7 +139,7 @@ def read_tree(backend: Backend, tree: Tree) -> Iterator[bytes]:
     try:
         if tree.deleted or tree.expires < datetime.now(UTC):
             raise FileNotFoundError
-        return backend.storage.read(_storage_key(tree), 0, tree.size)
+        return backend.storage.read(storage_key(tree), 0, tree.size)
     except FileNotFoundError:
         raise Gone(f"the tree was kept until {tree.expires:%Y-%m-%d}") from None
 
@@ -170,10 +170,10 @@ def expire_trees(backend: Backend) -> int:
 
 def _delete_bytes(backend: Backend, tree: Tree) -> None:
     backend.storage.discard_unfinished(_home(tree))
-    backend.storage.delete(_storage_key(tree))
+    backend.storage.delete(storage_key(tree))
 
 
-def _storage_key(tree: Tree) -> str:
+def storage_key(tree: Tree) -> str:
     return f"{_home(tree)}tree.tar.gz"
 
 
