@@ -1,6 +1,9 @@
 """A bucket of a real S3 server: how it is configured, and what happens when the server is away."""
 
 import hashlib
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -186,3 +189,33 @@ def test_an_upload_goes_on_when_the_server_was_started_anew(tmp_path):
         assert results == [(3 * len(DATA), hashlib.sha256(DATA * 3).digest())]
         assert whole(kept, "key", 3 * len(DATA)) == DATA * 3
         assert server.unfinished("restarted") == []
+
+
+# processes
+
+FORKS = """
+import os, sys
+from buildsrht import config, storage
+settings = config.load().storage
+storage.require_usable(settings)
+child = os.fork()
+if child == 0:
+    storage.open_storage(settings).put("key", [b"from the child"])
+    os._exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_who_has_seen_at_start_that_it_is_usable_may_fork(chosen, tmp_path):
+    names = ("url", "endpoint", "access_key", "secret_key_file")
+    options = "".join(f"{name} = {getattr(chosen, name)}\n" for name in names)
+    (tmp_path / "config.ini").write_text(f"[storage]\n{options}")
+
+    subprocess.run(
+        [sys.executable, "-c", FORKS],
+        env={**os.environ, "BUILDSRHT_CONFIG": str(tmp_path / "config.ini")},
+        check=True,
+        timeout=60,
+    )
+
+    assert open_storage(chosen).read_all("key") == b"from the child"
