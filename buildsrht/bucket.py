@@ -27,8 +27,9 @@ from buildsrht import config
 from buildsrht.errors import OperatorError
 
 CONNECT_SECONDS = 5
-# One request: 5 MiB at most go with it.
-REQUEST_SECONDS = 60
+# One request, which takes 5 MiB at most there, and little back.
+WRITE_SECONDS = 60
+READ_SECONDS = 20
 # How long a request is tried anew, from its first try on. Somebody waits for what is read; what is
 # written is the result of a build.
 READ_PATIENCE = timedelta(seconds=10)
@@ -59,7 +60,7 @@ class Bucket:
         self._address = f"{endpoint}/{name}"
         self._auth = AWS4Auth(settings.access_key, secret, settings.region, "s3")
 
-        def store(patience: timedelta) -> S3Store:
+        def store(patience: timedelta, seconds: float) -> S3Store:
             return S3Store(
                 name,
                 prefix=self._prefix or None,
@@ -73,7 +74,7 @@ class Bucket:
                 client_options={
                     "allow_http": endpoint.startswith("http:"),
                     "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
-                    "timeout": timedelta(seconds=REQUEST_SECONDS),
+                    "timeout": timedelta(seconds=seconds),
                 },
                 retry_config={
                     "max_retries": MANY,
@@ -82,8 +83,8 @@ class Bucket:
                 },
             )
 
-        self.reading = store(READ_PATIENCE)
-        self.writing = store(WRITE_PATIENCE)
+        self.reading = store(READ_PATIENCE, READ_SECONDS)
+        self.writing = store(WRITE_PATIENCE, WRITE_SECONDS)
 
     def name_of(self, key: str) -> str:
         return f"{self._settings.url.rstrip('/')}/{key}"
@@ -176,7 +177,7 @@ class Bucket:
             method,
             f"{self._address}/{quote(key)}?{written}",
             auth=self._auth,
-            timeout=(CONNECT_SECONDS, REQUEST_SECONDS),
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
         )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -128,6 +129,18 @@ def test_a_server_that_stays_away_is_an_error_in_time(chosen):
     ):
         with pytest.raises(StorageError, match=r"s3://builds/.*"):
             use()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_says_nothing_is_an_error_in_time(chosen, monkeypatch):
+    for name in ("READ_SECONDS", "WRITE_SECONDS"):
+        monkeypatch.setattr(bucket, name, 1)
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        endpoint = "http://{}:{}".format(*mute.getsockname())
+        kept = open_storage(replace(chosen, endpoint=endpoint))
+        for use in (lambda: kept.put("key", [b"data"]), lambda: kept.read("key", 0, 1)):
+            with pytest.raises(StorageError, match=r"s3://builds/.*/key: "):
+                use()
 
 
 # reading
