@@ -29,7 +29,7 @@ def _parts(document: dict[str, Any]) -> Iterator[str]:
         for method, operation in operations.items():
             yield f"### `{method.upper()} {path}`"
             yield from _operation(operation)
-            refusals |= _refusals(operation)
+            refusals = _refusals(operation) | refusals
     yield "## Refusals"
     yield f"Answered with {link('Errors')}; those of GraphQL with {link('GraphQLAnswer')}."
     yield table(
