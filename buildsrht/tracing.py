@@ -2,7 +2,8 @@
 
 A proxy may give one in `X-Request-ID`; it comes back with the answer in any case. With `[journal]
 requests` each request is a line of its own: who asked for what, with which status, and after how
-many milliseconds the answer began. Of an address only the path is told: queries may hold secrets.
+many milliseconds the answer began. Of an address only the path is told, as queries may hold
+secrets, and of that not what lets in whoever knows it.
 """
 
 import logging
@@ -18,6 +19,8 @@ log = logging.getLogger(__name__)
 
 HEADER = "X-Request-ID"
 GIVEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# The links by which a password is reset and an artifact is downloaded.
+SECRET = re.compile(r"^(/+reset/+|/+artifacts/+[^/]*/+)[^/]+")
 OF_A_JOB = re.compile(r"/jobs?/([0-9]{1,10})(?:/|$)")
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -49,7 +52,7 @@ class Traced:
             "%s %s %s %s in %d ms",
             environ.get("REMOTE_ADDR", "-"),
             environ["REQUEST_METHOD"],
-            _path(environ),
+            SECRET.sub(r"\1...", _path(environ)),
             status.partition(" ")[0],
             seconds * 1000,
         )

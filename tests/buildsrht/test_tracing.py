@@ -69,6 +69,27 @@ def test_requests_are_told_if_wanted_without_their_queries(heard):
     assert re.fullmatch(r"192\.0\.2\.1 GET /login 404 in \d+ ms", line)
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/reset/0123456789abcdef", "/reset/..."),
+        ("/artifacts/17/0123456789abcdef/out.tar", "/artifacts/17/.../out.tar"),
+        ("//reset//0123456789abcdef", "//reset//..."),
+    ],
+)
+def test_what_lets_in_whoever_knows_it_is_not_told(heard, path, told):
+    ask(path, told=True)
+    _, (line, _) = heard
+    assert line.startswith(f"192.0.2.1 GET {told} 404 in ")
+
+
+def test_no_address_has_a_secret_in_its_path_but_these(app):
+    """By the names of what is variable in it: whoever adds one decides whether it is told."""
+    secret = {"secret", "text", "token", "code"}
+    found = {rule.rule for rule in app.url_map.iter_rules() if secret & rule.arguments}
+    assert found == {"/reset/<text>", "/artifacts/<int:job_id>/<secret>/<name>"}
+
+
 def test_a_path_cannot_make_a_line_of_its_own(heard):
     ask("/a\nb\x1b[2J\xff", told=True)
     _, (line, _) = heard

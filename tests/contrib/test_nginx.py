@@ -295,9 +295,21 @@ def test_no_address_with_a_secret_in_its_query_is_in_the_log(proxied):
     assert "hunter2" not in (proxied.place / "buildsrht.log").read_text()
 
 
-def wait_for_log(path: Path) -> str:
+def test_no_link_that_lets_in_whoever_knows_it_is_in_the_log(proxied):
+    with proxied.client() as client:
+        client.get("/reset/hunter2")
+        client.get("/artifacts/17/hunter2/out.tar")
+        client.get("/login")
+
+    log = wait_for_log(proxied.place / "buildsrht.log", "/login")
+    assert "/reset/... " in log
+    assert "/artifacts/17/.../out.tar " in log
+    assert "hunter2" not in log
+
+
+def wait_for_log(path: Path, said: str = "\n") -> str:
     deadline = time.monotonic() + SECONDS
-    while not (text := path.read_text()):
+    while said not in (text := path.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return text
