@@ -55,13 +55,16 @@ def webhook_event(kind: EventKind) -> str:
 _IS_FOR_IT = (Webhook.owner_id == bindparam("owner_id")) & (
     bindparam("event") == any_(Webhook.events)
 )
+EVENT_COLUMNS = ("job_id", "status", "attempt", "kind", "task_id", "task_status", "cause")
 # Both are built once: to put them together takes as long as PostgreSQL does.
 INSERT_EVENT = (
     insert(JobEvent)
     .values(
         {
-            name: bindparam(name)
-            for name in ("job_id", "status", "attempt", "kind", "task_id", "task_status", "cause")
+            **{name: bindparam(name) for name in EVENT_COLUMNS},
+            # Not when the transaction began, which may have waited since: who counts events takes
+            # them in the order of their ids (buildsrht.services.tallies).
+            "created": func.clock_timestamp(),
         }
     )
     .returning(JobEvent.id, select(Webhook.id).where(_IS_FOR_IT).exists().label("is_wanted"))

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from sqlalchemy import select, text
@@ -51,11 +52,10 @@ SEEN = text(
     """
     SELECT event.id, event.kind, event.status, event.attempt, event.created,
         job.image, job.arch, job.fault, job.plan,
-        earlier.status AS earlier_status, earlier.created AS since
+        earlier.status AS earlier_status, earlier.created AS since, event.is_settled
     FROM (
-        SELECT * FROM job_event
-        WHERE id > :mark AND created < clock_timestamp() - CAST(:settled AS interval)
-        ORDER BY id LIMIT :most
+        SELECT *, created < clock_timestamp() - CAST(:settled AS interval) AS is_settled
+        FROM job_event WHERE id > :mark ORDER BY id LIMIT :most
     ) AS event
     JOIN job ON job.id = event.job_id
     LEFT JOIN LATERAL (
@@ -82,6 +82,7 @@ class Seen(NamedTuple):
     plan: Mapping[str, Any]
     earlier_status: str | None
     since: datetime | None
+    is_settled: bool
 
     @property
     def seconds(self) -> float:
@@ -103,12 +104,11 @@ def gather(backend: Backend) -> None:
         mark = _mark(session)
         if mark is None:
             return
-        seen = [
-            Seen(*row)
-            for row in session.execute(
-                SEEN, {"mark": int(mark.value), "settled": SETTLED, "most": MOST_AT_ONCE}
-            )
-        ]
+        found = session.execute(
+            SEEN, {"mark": int(mark.value), "settled": SETTLED, "most": MOST_AT_ONCE}
+        )
+        # Not one behind one that is not settled: the mark would pass that by.
+        seen = list(takewhile(lambda event: event.is_settled, (Seen(*row) for row in found)))
         if seen:
             _add_all(session, _summed(each for event in seen for each in counted(event)))
             mark.value = seen[-1].id

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, update
+from sqlalchemy import func, select, update
 
+from buildsrht import status
 from buildsrht.models import Fault, Job, JobEvent, JobStatus
 from buildsrht.services import deletion, jobs, runs, tallies
 from tests.build_host import claim
@@ -144,6 +145,37 @@ def test_what_happened_a_moment_ago_is_left_for_later(backend, run_job):
     tallies.gather(backend)
     with backend.transaction() as session:
         assert "ended" not in tallies.read(session)
+
+
+def test_an_event_is_counted_though_a_later_one_is_of_an_older_transaction(
+    backend, counts, make_job
+):
+    """As where one waits for its turn, or seals logs, while others are quick."""
+    slow, quick = make_job("pending"), make_job("pending")
+    with backend.transaction() as older:
+        begun = older.scalar(select(func.now()))
+        with backend.transaction() as session:
+            status.move_job(session, quick.id, JobStatus.CANCELLED)
+        status.move_job(older, slow.id, JobStatus.CANCELLED)
+    with backend.transaction() as session:
+        times = session.scalars(
+            select(JobEvent.created).where(JobEvent.status == "cancelled").order_by(JobEvent.id)
+        ).all()
+    assert begun < times[0] <= times[1]
+    assert counts()["ended"] == {("cancelled", ""): 2}
+
+
+def test_none_is_passed_by_that_is_not_settled(backend, counts, make_job, monkeypatch):
+    make_job("pending")
+    make_job("pending")
+    with backend.transaction() as session:
+        last = session.scalar(select(func.max(JobEvent.id)))
+        long_ago = func.now() - timedelta(hours=1)
+        session.execute(update(JobEvent).where(JobEvent.id == last).values(created=long_ago))
+    monkeypatch.setattr(tallies, "SETTLED", timedelta(minutes=30))
+    assert "submitted" not in counts()
+    monkeypatch.setattr(tallies, "SETTLED", timedelta())
+    assert counts()["submitted"] == {(): 2}
 
 
 def test_while_somebody_counts_nobody_else_does(backend, counts, run_job):
