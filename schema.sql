@@ -233,6 +233,8 @@ CREATE TABLE job (
     labels text[] NOT NULL DEFAULT '{}',
     -- Until when this attempt may run; somebody else sees to it if its build host does not.
     deadline timestamptz,
+    -- Whether its artifacts and logs are kept for ever.
+    pinned boolean NOT NULL DEFAULT false,
 
     CONSTRAINT job_running_has_runner CHECK
         (status <> 'running' OR (runner IS NOT NULL AND lease_expires IS NOT NULL)),
@@ -306,8 +308,12 @@ CREATE TABLE log (
     sha256 bytea NOT NULL CHECK (length(sha256) = 32),
     -- How many lines; unknown of logs that are older than the marks beside them in storage.
     lines bigint CHECK (lines >= 0),
+    -- The row outlives the bytes, so that readers are told that it is gone, and when it went.
+    removed timestamptz,
     UNIQUE NULLS NOT DISTINCT (job_id, task_id)
 );
+-- What is removed goes from the oldest on: see buildsrht.services.retention.
+CREATE INDEX log_kept ON log (created) WHERE removed IS NULL;
 -- For deleting a job: what refers to a task that goes is looked for.
 CREATE INDEX log_task ON log (task_id) WHERE task_id IS NOT NULL;
 
@@ -498,8 +504,8 @@ CREATE TABLE tally (
     UNIQUE (name, labels)
 );
 
--- Bytes in storage whose rows are gone, until the janitor has deleted them too: everything whose
--- key begins with `prefix`.
+-- Bytes in storage that nobody is given any more, until the janitor has deleted them: one key, or
+-- everything below a `prefix` that ends at a slash.
 CREATE TABLE erasure (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     created timestamptz NOT NULL DEFAULT now(),

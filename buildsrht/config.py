@@ -66,6 +66,14 @@ def yes_or_no(text: str) -> bool:
     return text == "yes"
 
 
+def size_or_none(text: str) -> int | None:
+    return None if text == "none" else size(text)
+
+
+def duration_or_forever(text: str) -> int | None:
+    return None if text == "forever" else duration(text)
+
+
 def positive(text: str) -> int:
     if not re.fullmatch(r"[1-9][0-9]*", text):
         raise ValueError("expected a whole number above zero")
@@ -261,6 +269,11 @@ class Storage:
     access_key: str = option(str, "")
     secret_key_file: Path | None = option(file_or_none, "")
     artifact_lifetime: int = option(duration, "90d")
+    log_lifetime: int | None = option(duration_or_forever, "forever")
+    size: int | None = option(size_or_none, "none")
+    reserve: int | None = option(size_or_none, "none")
+    least_age: int = option(duration, "1d")
+    clear_logs: bool = option(yes_or_no, "no")
 
 
 @dataclass(frozen=True)
@@ -270,6 +283,7 @@ class Limits:
     request: int = option(size, "1MiB")
     log: int = option(size, "64MiB")
     artifact: int = option(size, "1GiB")
+    pinned: int = option(size, "10GiB")
     tree: int = option(size, "64MiB")
     pushes: int = option(positive, "60")
     wait: int = option(duration, "7d")

@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, cast
 
@@ -23,6 +24,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
+from buildsrht.errors import Gone
 from buildsrht.marks import Marker, Marks
 from buildsrht.models import Job, JobStatus, Log
 from buildsrht.storage import Storage
@@ -101,6 +103,11 @@ class LogName(NamedTuple):
         return f"{self.storage_key}.marks"
 
     @property
+    def storage_keys(self) -> list[str]:
+        """The sealed log and its marks."""
+        return [self.storage_key, self.storage_marks_key]
+
+    @property
     def earlier_key(self) -> str:
         """Where what earlier attempts wrote is, until the log is sealed."""
         return f"{self.storage_key}.earlier"
@@ -113,13 +120,15 @@ class LogName(NamedTuple):
 @dataclass(frozen=True)
 class LogView:
     """A log as it is at one moment. A sealed one has a digest, and will never change again; how
-    many lines it has is known as well, unless it is older than marks."""
+    many lines it has is known as well, unless it is older than marks. Of one that was `removed` the
+    rest is still known, and reading raises Gone."""
 
     size: int
     sha256: bytes | None
     read: Callable[[int, int], Iterator[bytes]]
     marks: Callable[[], Marks]
     lines: int | None = None
+    removed: datetime | None = None
 
     @property
     def sealed(self) -> bool:
@@ -152,12 +161,18 @@ class Logs:
         ]
 
     def _sealed_view(self, name: LogName, sealed: Log) -> LogView:
+        def read(start: int, end: int) -> Iterator[bytes]:
+            if sealed.removed:
+                raise Gone(f"the logs of this job were removed on {sealed.removed:%Y-%m-%d}")
+            return self._storage.read(name.storage_key, start, end)
+
         return LogView(
             sealed.size,
             sealed.sha256,
-            lambda start, end: self._storage.read(name.storage_key, start, end),
+            read,
             lambda: self._stored_marks(name),
             sealed.lines,
+            sealed.removed,
         )
 
     def _stored_marks(self, name: LogName) -> Marks:

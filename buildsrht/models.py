@@ -390,6 +390,7 @@ class Job(Base):
     fault: Mapped[Fault | None]
     labels: Mapped[list[str]] = mapped_column(default=list)
     deadline: Mapped[datetime | None]
+    pinned: Mapped[bool] = mapped_column(default=False)
 
     owner: Mapped[User] = relationship(lazy="joined", innerjoin=True)
     tasks: Mapped[list["Task"]] = relationship(
@@ -421,6 +422,7 @@ class Log(Base):
     size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[bytes]
     lines: Mapped[int | None] = mapped_column(BigInteger)
+    removed: Mapped[datetime | None]
 
 
 class Artifact(Base):
@@ -614,7 +616,7 @@ class Tally(Base):
 
 
 class Erasure(Base):
-    """Bytes in storage whose rows are gone: all whose key begins with `prefix`."""
+    """Bytes in storage that nobody is given any more: one key, or all below a prefix."""
 
     __tablename__ = "erasure"
 

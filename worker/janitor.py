@@ -32,6 +32,7 @@ from buildsrht.services import (
     grants,
     hooks,
     password_resets,
+    retention,
     runners,
     runs,
     sign_ins,
@@ -69,6 +70,7 @@ def keep_sweeping(backend: Backend, stop: threading.Event) -> None:
             _try_to(sweep, backend)
         if time.monotonic() >= reported + REPORT_SECONDS and _try_to(report, backend):
             reported = time.monotonic()
+            _try_to(partial(_make_room_if_ours, us), backend)
         if stop.wait(SWEEP_SECONDS):
             return
 
@@ -97,6 +99,12 @@ def _sweep_service_if_ours(us: str, backend: Backend) -> None:
         sweep_service(backend)
 
 
+def _make_room_if_ours(us: str, backend: Backend) -> None:
+    """Not with each sweep: it adds up all that is stored."""
+    if duties.hold(backend, duties.JANITOR, us):
+        retention.make_room(backend)
+
+
 def sweep_service(backend: Backend) -> None:
     """What any one host can do for all of them. What fails of it keeps nothing else from being
     done."""
@@ -108,7 +116,7 @@ def sweep_service(backend: Backend) -> None:
         triggers.requeue_due,
         hooks.requeue_due,
         hooks.forget_pushes,
-        artifacts.expire_artifacts,
+        retention.remove_expired,
         trees.expire_trees,
         deletion.erase_deleted,
         tokens.remove_job_tokens,

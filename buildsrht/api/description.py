@@ -414,7 +414,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, *FILE_HEADERS],
-            refusals=[404, 416, 503],
+            refusals=[404, 410, 416, 503],
         ),
     },
     "/query/log/{job_id}/{task}/log": {
@@ -425,7 +425,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, _path_parameter("task", TEXT), *FILE_HEADERS],
-            refusals=[404, 416, 503],
+            refusals=[404, 410, 416, 503],
         ),
     },
     "/query/log/{job_id}/lines": {
@@ -436,7 +436,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, *WHICH_LINES],
-            refusals=[400, 404, 503],
+            refusals=[400, 404, 410, 503],
         ),
     },
     "/query/log/{job_id}/{task}/lines": {
@@ -447,7 +447,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, _path_parameter("task", TEXT), *WHICH_LINES],
-            refusals=[400, 404, 503],
+            refusals=[400, 404, 410, 503],
         ),
     },
     "/query/log/{job_id}/commands": {
@@ -458,7 +458,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID],
-            refusals=[404, 503],
+            refusals=[404, 410, 503],
         ),
     },
     "/query/log/{job_id}/{task}/commands": {
@@ -469,7 +469,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, _path_parameter("task", TEXT)],
-            refusals=[404, 503],
+            refusals=[404, 410, 503],
         ),
     },
     "/query/log/{job_id}/search": {
@@ -480,7 +480,7 @@ PATHS: dict[str, dict[str, Operation]] = {
             scope="logs:read",
             anonymous=True,
             parameters=[JOB_ID, *WHAT_IS_SOUGHT],
-            refusals=[400, 404, 503],
+            refusals=[400, 404, 410, 503],
         ),
     },
     "/artifacts/{job_id}/{secret}/{name}": {

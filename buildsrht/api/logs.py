@@ -28,6 +28,9 @@ def _show(job_id: int, task: str | None) -> Response:
     with backend.transaction() as session:
         job = require_job(session, job_id, viewer)
         log = backend.logs.view(session, log_name(job, task))
+    if log.removed:
+        # Also for those who ask for no byte of it.
+        log.read(0, log.size)
     # Logs are sealed before their job is over: what is not sealed then was never written.
     may_grow = not (log.sealed or job.status.is_final)
     response = ranges.respond(log.read, log.size, log.sha256, may_grow=may_grow)

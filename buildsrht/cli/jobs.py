@@ -32,6 +32,8 @@ mutation update($jobId: Int!, $visibility: Visibility, $tags: [String!], $note: 
   update(jobId: $jobId, visibility: $visibility, tags: $tags, note: $note) { id }
 }"""
 
+PIN = "mutation ($jobId: Int!, $pinned: Boolean) { pin(jobId: $jobId, pinned: $pinned) { id } }"
+
 
 # --- look -------------------------------------------------------------------------------------
 
@@ -177,4 +179,23 @@ def update(
             print_json(client.job(job_id))
 
 
-COMMANDS = (list_, show, logs, artifacts, start, cancel, update)
+@click.command()
+@job_id_argument
+def pin(job_id: int) -> None:
+    """Keep the artifacts and logs of a job that is over for ever."""
+    _pin(job_id, pinned=True)
+
+
+@click.command()
+@job_id_argument
+def unpin(job_id: int) -> None:
+    """Keep them no longer than those of other jobs."""
+    _pin(job_id, pinned=False)
+
+
+def _pin(job_id: int, *, pinned: bool) -> None:
+    with connect() as client:
+        client.graphql(PIN, {"jobId": job_id, "pinned": pinned})
+
+
+COMMANDS = (list_, show, logs, artifacts, start, cancel, update, pin, unpin)

@@ -27,7 +27,7 @@ from buildsrht.models import (
 )
 from buildsrht.services import artifacts as artifact_service
 from buildsrht.services import jobs as job_service
-from buildsrht.services import lists
+from buildsrht.services import lists, pins
 from buildsrht.services.secrets import named_among
 
 MOST_INT = 2**31 - 1
@@ -212,6 +212,14 @@ def start(_: Any, info: Any, jobID: int) -> Job:
 def cancel(_: Any, info: Any, jobId: int) -> Job:
     context: Context = info.context
     job_service.cancel(context.backend, jobId, context.viewer)
+    return job_service.require_job(context.session, jobId, context.viewer)
+
+
+@mutation.field("pin")
+def pin(_: Any, info: Any, jobId: int, pinned: bool | None = None) -> Job:
+    context: Context = info.context
+    change = pins.unpin if pinned is False else pins.pin
+    change(context.backend, jobId, context.viewer)
     return job_service.require_job(context.session, jobId, context.viewer)
 
 

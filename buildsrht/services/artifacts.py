@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -14,8 +14,6 @@ from buildsrht.errors import Conflict, Gone, NotFound
 from buildsrht.models import Artifact, User
 from buildsrht.services.jobs import may_see, require_job
 from buildsrht.services.runs import Run, require_ours
-
-EXPIRE_BATCH = 100
 
 
 def keep_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Artifact:
@@ -92,32 +90,14 @@ def require_artifact(
     if artifact is None or not may_see(viewer, artifact.job):
         raise NotFound("there is no such artifact")
     if is_gone(artifact):
-        raise Gone(f"{artifact.name} was kept until {artifact.expires:%Y-%m-%d}")
+        raise Gone(_why_gone(artifact))
     return artifact
 
 
-def expire_artifacts(backend: Backend) -> int:
-    """Remove the bytes of artifacts whose time is over. Returns how many.
-
-    The bytes go first: nobody is given them any more, and after a crash in between the row still
-    says that there is something to do.
-    """
-    with backend.transaction() as session:
-        expired = session.scalars(
-            select(Artifact)
-            .where(Artifact.deleted.is_(None), Artifact.expires < func.now())
-            .limit(EXPIRE_BATCH)
-            .with_for_update(skip_locked=True, of=Artifact)
-        ).all()
-        for artifact in expired:
-            backend.storage.delete(storage_key(artifact))
-        session.execute(
-            update(Artifact)
-            .where(Artifact.id.in_([artifact.id for artifact in expired]))
-            .values(deleted=func.now())
-            .execution_options(synchronize_session=False)
-        )
-    return len(expired)
+def _why_gone(artifact: Artifact) -> str:
+    if artifact.deleted and artifact.deleted < artifact.expires:
+        return f"{artifact.name} was removed on {artifact.deleted:%Y-%m-%d}, as room was needed"
+    return f"{artifact.name} was kept until {artifact.expires:%Y-%m-%d}"
 
 
 def discard_strays(backend: Backend, job_id: int) -> None:

@@ -3,7 +3,8 @@
 The row goes first, and with it whatever refers to it: from then on nobody is given anything of the
 job. What is in storage the janitor deletes, whom rows of `erasure` tell of it: they are written in
 the same transaction, and go when the bytes are gone, so that no crash leaves bytes that nobody
-knows of. A machine that was kept ends when its build host finds that it has no job any more.
+knows of. What is removed of jobs that stay (buildsrht.services.retention) goes the same way. A
+machine that was kept ends when its build host finds that it has no job any more.
 """
 
 import logging
@@ -96,6 +97,9 @@ def erase_strays(backend: Backend, job_id: int) -> None:
 
 
 def _delete_bytes(backend: Backend, prefix: str) -> None:
+    if not prefix.endswith("/"):
+        backend.storage.delete(prefix)
+        return
     backend.storage.discard_unfinished(prefix)
     for key in backend.storage.keys(prefix):
         backend.storage.delete(key)

@@ -77,7 +77,8 @@ def _problem(storage: Storage, named: Named, size: int | None) -> str | None:
 
 
 def _named_by_rows(session: Session) -> Iterator[Named]:
-    for log in session.scalars(select(Log).execution_options(yield_per=ROWS)):
+    sealed = select(Log).where(Log.removed.is_(None))
+    for log in session.scalars(sealed.execution_options(yield_per=ROWS)):
         yield Named(LogName(log.job_id, log.task_id).storage_key, log.size, log.sha256)
     kept = select(Artifact).where(Artifact.deleted.is_(None))
     for artifact in session.scalars(kept.execution_options(yield_per=ROWS)):

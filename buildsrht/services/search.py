@@ -114,6 +114,7 @@ def _conditions(
         "since": _since,
         "before": _before,
         "task": _has_task,
+        "pinned": lambda value: Job.pinned == value,
     }
     conditions = []
     for key, value, is_negated in terms:

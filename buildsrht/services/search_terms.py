@@ -160,6 +160,12 @@ def _task(value: str, _: datetime) -> TaskTerm:
         raise ValueError(f"{status!r} is none of {', '.join(TaskStatus)}") from None
 
 
+def _yes_or_no(value: str, _: datetime) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError(f"{value!r} is neither yes nor no")
+    return value == "yes"
+
+
 KEYS: dict[str, Callable[[str, datetime], Any]] = {
     NOTE: _text,
     "status": _status,
@@ -171,4 +177,5 @@ KEYS: dict[str, Callable[[str, datetime], Any]] = {
     "before": _time,
     "task": _task,
     "manifest": _text,
+    "pinned": _yes_or_no,
 }

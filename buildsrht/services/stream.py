@@ -24,7 +24,7 @@ from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.errors import BadInput, FieldError, Gone, NotFound
 from buildsrht.journal import of_job
 from buildsrht.logs import LogName, LogView
 from buildsrht.models import (
@@ -323,6 +323,8 @@ class _Follower:
         upto = min(offset + PART, view.size)
         try:
             data = b"".join(view.read(offset, upto))
+        except Gone:
+            return "", view.size
         except FileNotFoundError:
             # It went out of Redis, and is not in storage: its build host puts it back.
             if not to_end:

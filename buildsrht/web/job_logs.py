@@ -5,6 +5,7 @@ as far as a page that is loaded fast has room, or as many as are asked for by a 
 service, and `setup` the setup log; `task-NAME-L10` is its tenth line. No task has capital letters.
 """
 
+from datetime import datetime
 from typing import NamedTuple
 
 from buildsrht.backend import Backend
@@ -37,6 +38,7 @@ class JobLog(NamedTuple):
 
     task: Task | None
     window: Window
+    removed: datetime | None = None
 
     @property
     def anchor(self) -> str:
@@ -77,7 +79,7 @@ def read(backend: Backend, job: Job, wanted: Wanted | None) -> tuple[list[JobLog
             # Whoever comes later finds some room too.
             window = _last_lines(view, LINES, room * 4 // 5, ROW)
             room -= sum(ROW + len(line.html) for line in window.lines)
-        found[task.id if task else None] = JobLog(task, window)
+        found[task.id if task else None] = JobLog(task, window, view.removed)
     return [found[None], *(found[task.id] for task in job.tasks)], end
 
 
@@ -128,6 +130,8 @@ def _last_lines(view: LogView, count: int, room: int, row: int) -> Window:
 
 
 def _read(view: LogView, first: int, count: int) -> Window:
+    if view.removed:
+        return NOTHING
     try:
         return log_lines.read_lines(view, first, count)
     except FileNotFoundError:

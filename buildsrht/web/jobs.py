@@ -13,10 +13,10 @@ from flask.typing import ResponseReturnValue
 
 from buildsrht import urls
 from buildsrht.browsing import current_user
-from buildsrht.errors import BadInput, FieldError, NotFound
+from buildsrht.errors import BadInput, Conflict, FieldError, NotFound
 from buildsrht.models import Job, JobEvent, JobStatus, KeptMachine, User
 from buildsrht.problems import Problems
-from buildsrht.services import artifacts, deletion, history, jobs, kept, phases
+from buildsrht.services import artifacts, deletion, history, jobs, kept, phases, pins
 from buildsrht.services.jobs import may_operate, require_job, require_own_job
 from buildsrht.services.phases import Phase
 from buildsrht.services.waiting import reasons
@@ -228,6 +228,20 @@ def _change(user: User, job: Job, typed: dict[str, str]) -> None:
     note = problems.checked(typed["note"], jobs.check_note)
     problems.insist()
     jobs.update_job(current_backend(), job.id, user, visibility=visibility, tags=tags, note=note)
+
+
+@routes.post(f"{PAGE}/settings/keep")
+def keep(owner: str, job_id: int) -> ResponseReturnValue:
+    """Pin it, or with `pinned=no` no longer."""
+    user = browser.insist_on_user()
+    job = _require(_own(user, job_id), owner)
+    change = pins.unpin if forms.word("pinned") == "no" else pins.pin
+    try:
+        change(current_backend(), job.id, user)
+    except Conflict as refused:
+        typed = {"visibility": job.visibility, "tags": "/".join(job.tags), "note": job.note or ""}
+        return _settings(job, typed, (FieldError(None, str(refused)),)), 409
+    browser.go(f"{_path(job)}/settings/details")
 
 
 @routes.post(f"{PAGE}/settings/delete")

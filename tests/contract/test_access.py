@@ -168,6 +168,9 @@ ROUTES = {
         "cookie", (303, 404, 303, 303, 303, 303), form={"visibility": "private"}
     ),
     # It is not over.
+    ("POST", "/~<owner>/job/<int:job_id>/settings/keep"): Row(
+        "cookie", (303, 404, 303, 303, 303, 409)
+    ),
     ("POST", "/~<owner>/job/<int:job_id>/settings/delete"): Row(
         "cookie", (303, 404, 303, 303, 303, 400), form={"confirm": "1"}
     ),
@@ -678,6 +681,7 @@ FIELDS = {
     "Mutation.start": ("jobID: 1", "NOT_FOUND"),
     "Mutation.cancel": ("jobId: 1", "NOT_FOUND"),
     "Mutation.update": ("jobId: 1, visibility: PUBLIC", "NOT_FOUND"),
+    "Mutation.pin": ("jobId: 1", "NOT_FOUND"),
     "Mutation.createGroup": ("jobIds: [1]", "BAD_INPUT"),
     "Mutation.startGroup": ("groupId: 1", "NOT_FOUND"),
     "Mutation.shareSecret": (f'uuid: "{KEPT}", user: "stranger"', "NOT_FOUND"),
@@ -697,6 +701,8 @@ FIELDS = {
 }
 REFUSED_TO_OWNERS = {
     "Query.webhook": "BAD_INPUT",
+    # It is not over.
+    "Mutation.pin": "CONFLICT",
     **dict.fromkeys(
         [
             "Query.runners",

@@ -15,6 +15,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
+from buildsrht.errors import NotFound
 from buildsrht.logs import LogName
 from buildsrht.models import Job, JobStatus, TaskStatus, User
 from buildsrht.services.jobs import require_job
@@ -70,6 +71,8 @@ class LogTail:
         # The current one first: what it got since the last look is older than what others got.
         for log, title in sorted(_written(job), key=lambda log: log[0] != self._current):
             view = self._backend.logs.view(session, log)
+            if view.removed:
+                raise NotFound(f"the logs of job {job.id} were removed on {view.removed:%Y-%m-%d}")
             start = self._read.get(log, 0)
             end = min(view.size, start + left)
             data = b"".join(view.read(start, end))

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, update
 
 from buildsrht.models import Artifact
-from buildsrht.services import artifacts
+from buildsrht.services import artifacts, retention
 
 DATA = bytes(range(256)) * 40
 DIGEST = hashlib.sha256(DATA).hexdigest()
@@ -144,7 +144,7 @@ def test_an_artifact_whose_bytes_were_removed_is_gone_and_still_listed(
 ):
     path = url()
     let_time_pass()
-    artifacts.expire_artifacts(backend)
+    retention.remove_expired(backend)
 
     assert client.get(path).status_code == 410
     [listed] = client_of(owner).get("/api/jobs/1/artifacts").json["results"]

@@ -144,6 +144,24 @@ def test_what_is_said_about_a_job_is_changed(as_owner, make_job, fetch):
     assert (fetch(1).note, fetch(1).tags) == (None, [])
 
 
+def test_a_job_is_pinned_and_unpinned(as_owner, make_job, fetch):
+    make_job("success")
+
+    assert as_owner("pin", 1) == (0, "", "")
+    assert fetch(1).pinned
+    assert as_owner("unpin", 1) == (0, "", "")
+    assert not fetch(1).pinned
+
+
+def test_a_job_that_is_not_over_is_not_pinned(as_owner, make_job, fetch):
+    make_job("queued")
+
+    done = as_owner("pin", 1)
+
+    assert done.status == 1
+    assert "job 1 is queued: pin it when it is over" in done.err
+
+
 def test_a_change_without_anything_makes_no_sense(as_owner, make_job):
     make_job("success")
 

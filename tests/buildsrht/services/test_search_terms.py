@@ -44,6 +44,7 @@ READ = {
     "task:build": (Term("task", TaskTerm("build", None)),),
     "task:build=failed": (Term("task", TaskTerm("build", TaskStatus.FAILED)),),
     'manifest:"apt install"': (Term("manifest", "apt install"),),
+    "pinned:yes !pinned:no": (Term("pinned", True), Term("pinned", False, True)),
     "status:failed tags:a !wip": (
         Term("status", JobStatus.FAILED),
         Term("tags", ("a",)),

@@ -5,7 +5,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import update
 
-from buildsrht.models import Artifact, Fault, Job, JobStatus, KeptMachine, TaskStatus, Visibility
+from buildsrht.models import (
+    Artifact,
+    Fault,
+    Job,
+    JobStatus,
+    KeptMachine,
+    Log,
+    TaskStatus,
+    Visibility,
+)
 from buildsrht.services import phases, runs
 from buildsrht.web import job_logs
 from buildsrht.web.markdown import render
@@ -442,6 +451,7 @@ def test_another_site_starts_and_cancels_nothing(browser, make_job, fetch, path)
 
 SETTINGS = "/~owner/job/1/settings/details"
 DELETE = "/~owner/job/1/settings/delete"
+KEEP = "/~owner/job/1/settings/keep"
 
 
 def test_visibility_tags_and_note_are_changed(browser, make_job, fetch):
@@ -468,6 +478,49 @@ def test_every_problem_is_at_its_field_and_nothing_is_changed(browser, make_job,
         assert f'id="{field}-fault"' in answer.text
     assert browser.form(SETTINGS).fields["tags"] == "a b"
     assert (fetch(1).tags, fetch(1).note) == (["old"], "Old")
+
+
+def test_a_job_that_is_over_is_pinned_and_unpinned(browser, make_job, fetch):
+    make_job("failed")
+    browser.open(SETTINGS)
+    browser.send(KEEP)
+    assert fetch(1).pinned
+    assert "It is pinned" in browser.text
+
+    browser.send(KEEP)
+    assert not fetch(1).pinned
+
+
+def test_a_job_that_is_not_over_cannot_be_pinned(browser, make_job, fetch):
+    make_job("running")
+    browser.open(SETTINGS)
+    assert KEEP not in browser.text
+
+
+def test_why_a_job_is_not_pinned_is_on_the_page(browser, make_job, keep_artifact, backend, fetch):
+    job = make_job("success")
+    keep_artifact(job, "out.bin", b"x")
+    with backend.transaction() as session:
+        session.execute(update(Artifact).values(size=2**40))
+    browser.open(SETTINGS)
+    browser.send(KEEP)
+
+    assert browser.page.status_code == 409
+    assert "10.0 GiB is the most for one user" in browser.text
+    assert not fetch(1).pinned
+
+
+def test_that_logs_were_removed_is_said_in_their_place(browser, make_job, write_log, backend):
+    job = make_job("success")
+    for task in (None, "build"):
+        write_log(job, task, b"what it said\n", seal=True)
+    with backend.transaction() as session:
+        session.execute(update(Log).values(removed=datetime(2026, 11, 1, tzinfo=UTC)))
+    browser.open("/~owner/job/1")
+
+    assert "They were removed on" in browser.text
+    assert "2026-11-01" in browser.text
+    assert "what it said" not in browser.text
 
 
 def test_a_job_is_deleted_by_its_number_and_nothing_of_it_is_to_be_had(
