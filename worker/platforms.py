@@ -75,7 +75,8 @@ def _processor() -> list[str]:
 
 def _any_parts() -> qemu.Parts:
     """The devices do not depend on which files they use."""
-    return qemu.Parts("", 0, None, "", [0, 0], 0, 0, 0, qemu.Memory(0, shared=False), incoming=True)
+    memory = qemu.Memory(0, shared=False)
+    return qemu.Parts("", 0, None, "", [0, 0], 0, 0, 0, 0, memory, incoming=True)
 
 
 @contextmanager

@@ -80,13 +80,14 @@ class Parts:
     agent: int
     console: int
     monitor: int
+    hardships: int
     memory: Memory | None = None
     # Wait for a saved state instead of booting.
     incoming: bool = False
 
     @property
     def descriptors(self) -> list[int]:
-        sockets = [self.agent, self.console, self.monitor]
+        sockets = [self.agent, self.console, self.monitor, self.hardships]
         memory = [] if self.memory is None or self.memory.file is None else [self.memory.file]
         system = [each for each in (self.kernel, self.initrd) if each is not None]
         return [*system, *self.disks, *sockets, *memory]
@@ -114,6 +115,8 @@ def command(arch: str, hardware: Hardware, parts: Parts) -> list[str]:
         *("-chardev", f"socket,id=console,fd={parts.console}", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=monitor,fd={parts.monitor}"),
         *("-mon", "chardev=monitor,mode=control"),
+        *("-chardev", f"socket,id=hardships,fd={parts.hardships}"),
+        *("-mon", "chardev=hardships,mode=control"),
         *(("-incoming", "defer") if parts.incoming else ()),
     ]
 
@@ -175,7 +178,6 @@ def _disks(descriptors: Sequence[int]) -> list[str]:
             node["backing"] = f"disk{position - 1}"
         options += ["-add-fd", f"fd={descriptor},set={position}"]
         options += ["-blockdev", json.dumps(file), "-blockdev", json.dumps(node)]
-    # A host without space shows as a failed write in the guest. The default, a guest that stands
-    # still until somebody makes room, would hang until its time limit.
+    # What the host cannot write or read stops the machine, and is told: see worker.hardships.
     top = f"disk{len(descriptors) - 1}"
-    return [*options, "-device", f"virtio-blk-pci,drive={top},werror=report,rerror=report"]
+    return [*options, "-device", f"virtio-blk-pci,drive={top},werror=stop,rerror=stop"]

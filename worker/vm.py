@@ -41,6 +41,7 @@ from worker.errors import (
     SnapshotBroken,
 )
 from worker.guest import AgentGuest, Identity
+from worker.hardships import Hardships
 from worker.images import BuiltImage
 from worker.monitor import Monitor
 from worker.qemu import Hardware
@@ -144,6 +145,7 @@ class Vm:
         channel: socket.socket,
         console: Console,
         monitor: Monitor,
+        hardships: socket.socket,
     ):
         self._process = process
         self._directory = directory
@@ -153,6 +155,7 @@ class Vm:
         self._console = console
         self.monitor = monitor
         self.guest = AgentGuest(channel)
+        self._hardships = Hardships(hardships, self.kill)
 
     @property
     def pid(self) -> int:
@@ -217,6 +220,8 @@ class Vm:
 
     def explain_loss(self) -> Loss:
         """Why the machine is gone, for the log of its job."""
+        if self._hardships.reason:
+            return Loss(self._hardships.reason, was_killed=True)
         try:
             status = self._process.wait(END_SECONDS)
         except subprocess.TimeoutExpired:
@@ -395,6 +400,7 @@ def _started(
         channel, channel_end = _socket_pair(stack, theirs)
         console, console_end = _socket_pair(stack, theirs)
         monitor, monitor_end = _socket_pair(stack, theirs)
+        hardships, hardships_end = _socket_pair(stack, theirs)
         parts = qemu.Parts(
             name=str(around.directory),
             kernel=_open_for(theirs, files.kernel),
@@ -407,6 +413,7 @@ def _started(
             agent=channel_end.fileno(),
             console=console_end.fileno(),
             monitor=monitor_end.fileno(),
+            hardships=hardships_end.fileno(),
             memory=_memory(files, theirs),
             incoming=files.is_continued,
         )
@@ -425,7 +432,8 @@ def _started(
         theirs.close()
         connected = stack.enter_context(contextlib.closing(Monitor(monitor)))
         body = Body(image, hardware, files.kernel, files.disks[1:-1], parts.memory is not None)
-        vm = Vm(process, around.directory, body, files, channel, Console(console), connected)
+        said = Console(console)
+        vm = Vm(process, around.directory, body, files, channel, said, connected, hardships)
         stack.enter_context(around.guard(vm.kill))
         yield vm
 

@@ -43,11 +43,12 @@ def platform(host_config) -> Platform:
 def boot_real(host_config, tmp_path_factory):
     """A real machine, as jobs get one: `with boot_real("debian/trixie") as machine`."""
 
-    def start(name: str = IMAGE, arch: str = "amd64", **options):
+    def start(name: str = IMAGE, arch: str = "amd64", directory: Path | None = None, **options):
         wanted = find_platform(host_config, name, arch)
         template = templates.require(wanted, print)
         assert template, "there is no template"
-        around = vm.Surroundings(tmp_path_factory.mktemp("machine") / "vm", **options)
+        place = directory or tmp_path_factory.mktemp("machine") / "vm"
+        around = vm.Surroundings(place, **options)
         return vm.clone(template, wanted.image, wanted.hardware, around)
 
     return start

@@ -264,5 +264,5 @@ def test_a_recipe_of_the_operator_s_own_is_found_built_and_selected_by_a_manifes
     platform = find_platform(config, run.image, run.arch)
     assert platform.image.kernel.read_text() == "Alpine edge for aarch64\n"
     assert platform.image.disk.stat().st_size == 2**20
-    parts = qemu.Parts("", 0, None, platform.image.cmdline, [0], 0, 0, 0)
+    parts = qemu.Parts("", 0, None, platform.image.cmdline, [0], 0, 0, 0, 0)
     assert qemu.command(run.arch, platform.hardware, parts)[0] == "qemu-system-aarch64"

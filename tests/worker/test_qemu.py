@@ -19,7 +19,8 @@ PARTS = Parts(
     agent=14,
     console=15,
     monitor=16,
-    memory=Memory(17, shared=True),
+    hardships=17,
+    memory=Memory(18, shared=True),
 )
 
 
@@ -122,9 +123,9 @@ def test_every_file_is_an_open_descriptor_and_no_path_of_this_host_is_named():
 
 
 def test_all_of_its_descriptors_are_told_for_them_to_be_handed_down():
-    assert sorted(PARTS.descriptors) == list(range(10, 18))
+    assert sorted(PARTS.descriptors) == list(range(10, 19))
     without_kernel = replace(PARTS, kernel=None, initrd=None)
-    assert sorted(without_kernel.descriptors) == list(range(12, 18))
+    assert sorted(without_kernel.descriptors) == list(range(12, 19))
 
 
 def test_a_comma_in_a_directory_s_name_ends_no_option():

@@ -1,5 +1,6 @@
 """Real machines: that they come up, what they reach, how they go, and that nothing stays."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -176,6 +177,28 @@ def test_a_guest_that_ends_by_itself_is_noticed_within_ten_seconds(boot_real, sc
             run(machine, script)
         assert explanation in (str(lost.value) or machine.explain_loss().reason)
         assert time.monotonic() - begin < 10
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A directory with room for no more than 64 MiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root mounts a file system")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", place], check=True)
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_machine_that_the_hosts_disk_fails_is_lost_by_the_hosts_fault(small_disk, boot_real):
+    """And not by that of its build, which would have gone on without what it had written."""
+    with boot_real(directory=small_disk / "vm") as machine:
+        with pytest.raises(GuestLost):
+            run(machine, "head -c 256M /dev/urandom >big; sync; sleep 60")
+        loss = machine.explain_loss()
+    assert loss.reason == "the disk of the build host failed it: No space left on device"
+    assert loss.was_killed
 
 
 def test_leaving_the_block_leaves_no_process_and_no_file(platform, tmp_path):
