@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from socket import create_connection, create_server
 from urllib.parse import quote
@@ -21,7 +21,7 @@ from urllib.parse import quote
 import requests
 from requests_aws4auth import AWS4Auth
 
-from buildsrht import processes
+from buildsrht import config, processes
 from buildsrht.config import Storage
 
 # Debian's, which has Swift; ours has what we need of it over HTTP.
@@ -122,14 +122,14 @@ class S3Server:
         """What an operator writes to keep everything below `prefix` of the tests' bucket."""
         secret = directory / "secret-key"
         secret.write_text(SECRET_KEY + "\n")
-        return Storage(
+        return replace(
+            config.load({}).storage,
             path=directory / "storage",
             url=f"s3://{BUCKET}/{prefix}",
             endpoint=self.endpoint,
             region=REGION,
             access_key=ACCESS_KEY,
             secret_key_file=secret,
-            artifact_lifetime=86400,
         )
 
     def make_bucket(self, name: str) -> None:

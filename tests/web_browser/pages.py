@@ -250,7 +250,7 @@ REFUSALS = (
 
 # Routes of forms in which there is nothing to get wrong: most are one button.
 BUTTONS = re.compile(
-    r".*/(delete|remove|revoke|secret|replay|appoint|restore|sign-out|end|check|connect)"
+    r".*/(delete|remove|revoke|secret|replay|appoint|restore|sign-out|end|check|connect|keep)"
     r"|/admin/hosts/.*"
     r"|/(start|cancel)/.*|/logout|/forgot|/oauth2/authorize"
 )
