@@ -92,7 +92,7 @@ THERE = {
         ),
     ),
     "Asked": (
-        r"(?<=\bquery: )String(?=!\n\}\s*$)",
+        r"(?<=\n  query: )String(?=!\n\})",
         st.sampled_from([WEBHOOK_QUERY, "{ webhook }"]).map(nodes.String),
     ),
     # Without files, a tree has no place.
