@@ -152,14 +152,16 @@ def _judge(report: Report, judged: Fleet, facts: Facts, jobs: Load, token: str) 
     with httpx.Client(base_url=judged.origin, headers=headers, timeout=30) as client:
         report.broken += promises.broken(facts, jobs, judged.seen, client)
     works = [Path(f"/proc/{host.network.holder}/root{host.work}") for host in judged.hosts]
-    report.broken += _left_after_a_while(judged, works)
+    report.broken += _left_after_a_while(judged, facts, works)
 
 
-def _left_after_a_while(judged: Fleet, works: list[Path]) -> Iterator[str]:
+def _left_after_a_while(judged: Fleet, facts: Facts, works: list[Path]) -> Iterator[str]:
     """A run's directory goes just before its job is over, that of one that was given up later."""
     redis = open_redis(judged.config.redis.url)
     deadline = time.monotonic() + RECOVERY_SECONDS
-    while (found := list(promises.left_at_rest(redis, works))) and time.monotonic() < deadline:
+    while found := list(promises.left_at_rest(facts, redis, judged.s3, works)):
+        if time.monotonic() > deadline:
+            break
         time.sleep(POLL_SECONDS)
     redis.close()
     yield from found

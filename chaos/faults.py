@@ -264,6 +264,13 @@ def flush_redis(fleet: Fleet, facts: Facts, rng: random.Random) -> Damage | None
     return Damage()
 
 
+def kill_bucket(fleet: Fleet, facts: Facts, rng: random.Random) -> Damage | None:
+    """The server of it, all its processes at once; what it had is on its disk."""
+    pids = [*_below(fleet.bucket), fleet.bucket.pid]
+    killed = [pid for pid in pids if pid and _kill(pid)]
+    return Damage() if killed else None
+
+
 def kill_postgres(fleet: Fleet, facts: Facts, rng: random.Random) -> Damage | None:
     """All its processes at once: it recovers from its journal."""
     pids = [pid for pid in _below(fleet.postgres) if "postgres" in _command(pid)]
@@ -310,6 +317,7 @@ FAULTS: dict[str, Fault] = {
     "web service killed": kill_web,
     "Redis killed": kill_redis,
     "Redis flushed": flush_redis,
+    "bucket killed": kill_bucket,
     "PostgreSQL killed": kill_postgres,
     "PostgreSQL restarted": restart_postgres,
     "everything killed": kill_all,

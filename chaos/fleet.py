@@ -1,8 +1,8 @@
 """A whole service in the hub, and its build hosts, each in a network of its own.
 
-PostgreSQL, Redis and the web service are in the hub. Hosts reach the first two by TCP, through
-relays on the hub's address, and share the directories of finished bytes and of keys; that is all
-they have in common.
+PostgreSQL, Redis, the server of the bucket and the web service are in the hub. Hosts reach the
+first three by TCP, through relays on the hub's address, and were given the same keys and images;
+that is all they have in common.
 """
 
 import os
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import requests
 from sqlalchemy.engine import make_url
 
 from buildsrht import catalogue, database
@@ -27,14 +28,16 @@ from chaos.errors import ChaosFailed
 from chaos.network import HUB, Namespace, namespace
 from chaos.parts import Part
 from chaos.witness import Witness
+from tests import s3_server
+from tests.s3_server import ACCESS_KEY, BUCKET, REGION, SECRET_KEY, S3Server
 from worker import templates
 from worker.machines import find_platform
 from worker.platforms import Platform
 
 IMAGE = "debian/stable"
 BUILDSRHT = (sys.executable, "-P", "-m", "buildsrht")
-SERVERS = Path(__file__).with_name("servers.py")
-POSTGRES_PORT, REDIS_PORT, WEB_PORT = 5432, 6379, 5002
+SERVERS = (sys.executable, "-m", "chaos.servers")
+POSTGRES_PORT, REDIS_PORT, BUCKET_PORT, WEB_PORT = 5432, 6379, 9000, 5002
 # What a host has for its runs: it can be filled to its end without harm to anything else.
 WORK_SIZE = "1g"
 SLOTS = 2
@@ -73,8 +76,10 @@ class Fleet:
     config: Config
     postgres: Part
     redis: Part
+    bucket: Part
     web: Part
     hosts: Sequence[Host]
+    s3: S3Server
     seen: Witness
 
     @property
@@ -82,10 +87,15 @@ class Fleet:
         return self.config.web.origin
 
     @property
+    def servers(self) -> list[Part]:
+        """That the service needs and does not bring along."""
+        return [self.postgres, self.redis, self.bucket]
+
+    @property
     def parts(self) -> list[Part]:
         """In the order in which they are started."""
         of_hosts = [part for host in self.hosts for part in host.parts]
-        return [self.postgres, self.redis, self.web, *of_hosts]
+        return [*self.servers, self.web, *of_hosts]
 
 
 @dataclass(frozen=True)
@@ -95,10 +105,15 @@ class _Place:
     directory: Path
     images: Path
     template: Path
+    s3: S3Server
 
     @property
     def logs(self) -> Path:
         return self.directory / "logs"
+
+    @property
+    def secret_key_file(self) -> Path:
+        return self.directory / "secret-key"
 
     def environment(self, name: str, more: str) -> Mapping[str, str]:
         """The variables of the processes of one host, or of the hub."""
@@ -106,8 +121,10 @@ class _Place:
         var.mkdir()
         config = var / "config.ini"
         config.write_text(
-            f"[storage]\npath = {self.directory}/storage\n[keys]\npath = {self.directory}/keys\n"
-            f"[images]\npath = {self.images}\n{more}"
+            f"[keys]\npath = {self.directory}/keys\n[images]\npath = {self.images}\n"
+            f"[storage]\nurl = s3://{BUCKET}\nendpoint = http://{HUB}:{BUCKET_PORT}\n"
+            f"region = {REGION}\naccess_key = {ACCESS_KEY}\n"
+            f"secret_key_file = {self.secret_key_file}\n{more}"
         )
         return {**os.environ, "VAR": str(var), "BUILDSRHT_CONFIG": str(config)}
 
@@ -115,8 +132,10 @@ class _Place:
 @contextmanager
 def running(var: Path, directory: Path, host_count: int) -> Iterator[Fleet]:
     """All of it, ready for jobs. What is in `directory` is this run's alone."""
-    place = _Place(directory, var / "images", _find_template(var))
+    s3 = s3_server.configured(directory / "bucket")
+    place = _Place(directory, var / "images", _find_template(var), s3)
     place.logs.mkdir()
+    place.secret_key_file.write_text(f"{SECRET_KEY}\n")
     with ExitStack() as stack:
         seen = stack.enter_context(witness.listening(HUB))
         networks = [stack.enter_context(namespace(n + 1)) for n in range(host_count)]
@@ -124,10 +143,10 @@ def running(var: Path, directory: Path, host_count: int) -> Iterator[Fleet]:
         fleet = _make(place, settings.load(hub), hub, networks, seen)
         relays = _relays(place, fleet, hub)
         stack.callback(_stop, [*relays, *fleet.parts])
-        for server in (fleet.postgres, fleet.redis, *relays):
+        for server in (*fleet.servers, *relays):
             server.start()
         _prepare(fleet, hub)
-        for part in fleet.parts[2:]:
+        for part in fleet.parts[len(fleet.servers) :]:
             part.start()
         _await(lambda: is_healthy(fleet.origin), "the web service")
         yield fleet
@@ -156,14 +175,16 @@ def _make(
     seen: Witness,
 ) -> Fleet:
     def server(kind: str, at: Path) -> Part:
-        return Part(kind, [sys.executable, str(SERVERS), kind, str(at)], hub, place.logs)
+        return Part(kind, [*SERVERS, kind, str(at)], hub, place.logs)
 
     return Fleet(
         config=config,
         postgres=server("postgres", config.embedded_postgres),
         redis=server("redis", config.embedded_redis),
+        bucket=server("bucket", place.s3.directory),
         web=Part("web", [*BUILDSRHT, "web"], hub, place.logs),
         hosts=[_host(place, config, network) for network in networks],
+        s3=place.s3,
         seen=seen,
     )
 
@@ -195,20 +216,21 @@ def _host(place: _Place, hub: Config, network: Namespace) -> Host:
 
 
 def _relays(place: _Place, fleet: Fleet, hub: Mapping[str, str]) -> list[Part]:
-    """From the hub's address to the servers' sockets; they end with the run."""
+    """From the hub's address to where the servers listen; they end with the run."""
     url = make_url(fleet.config.database.url)
-    sockets = {
-        POSTGRES_PORT: f"{url.query['host']}/.s.PGSQL.{url.query['port']}",
-        REDIS_PORT: str(fleet.config.embedded_redis / "redis.sock"),
+    listeners = {
+        POSTGRES_PORT: f"UNIX-CONNECT:{url.query['host']}/.s.PGSQL.{url.query['port']}",
+        REDIS_PORT: f"UNIX-CONNECT:{fleet.config.embedded_redis}/redis.sock",
+        BUCKET_PORT: "TCP:{}:{}".format(*place.s3.address),
     }
     return [
         Part(
             f"relay-{port}",
-            ["socat", f"TCP-LISTEN:{port},bind={HUB},fork,reuseaddr", f"UNIX-CONNECT:{socket}"],
+            ["socat", f"TCP-LISTEN:{port},bind={HUB},fork,reuseaddr", listener],
             hub,
             place.logs,
         )
-        for port, socket in sockets.items()
+        for port, listener in listeners.items()
     ]
 
 
@@ -220,7 +242,15 @@ def _prepare(fleet: Fleet, hub: Mapping[str, str]) -> None:
             return False
         return True
 
+    def has_bucket() -> bool:
+        try:
+            fleet.s3.make_bucket(BUCKET)
+        except requests.RequestException:
+            return False
+        return True
+
     _await(is_there, "PostgreSQL")
+    _await(has_bucket, "the bucket's server")
     run([*BUILDSRHT, "keys", "init"], hub)
 
 

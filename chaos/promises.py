@@ -15,6 +15,7 @@ from redis import Redis
 from chaos.facts import Facts
 from chaos.load import ARTIFACT, Load, expected_log
 from chaos.witness import Witness
+from tests.s3_server import S3Server
 from worker.janitor import pids_naming
 
 # What the last line of a log says of a job that was ended by no script of its own.
@@ -98,9 +99,13 @@ def _nothing_that_was_seen_is_lost(client: httpx.Client, load: Load) -> Iterator
             yield f"{address}: {len(seen)} bytes that a reader saw are not its beginning"
 
 
-def left_at_rest(redis: Redis, works: Sequence[Path]) -> Iterator[str]:
+def left_at_rest(facts: Facts, redis: Redis, s3: S3Server, works: Sequence[Path]) -> Iterator[str]:
     """What is left of jobs while nothing is stopped yet. Spares belong to no job."""
     yield from (f"Redis still has {key.decode()}" for key in redis.scan_iter("buildsrht:*"))
+    yield from (f"the upload of {key} is neither ended nor given up" for key in s3.unfinished(""))
+    rows = facts.rows("SELECT job_id, secret FROM artifact")
+    known = {f"artifacts/{row.job_id}/{row.secret}" for row in rows}
+    yield from (f"nobody knows of {key}" for key in s3.keys("artifacts/") if key not in known)
     for work in works:
         for path in work.iterdir():
             if not path.name.startswith("spare-"):

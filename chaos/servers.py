@@ -1,4 +1,4 @@
-"""`python servers.py postgres DIRECTORY`: one server, until it is killed or asked to end."""
+"""`python -m chaos.servers postgres DIRECTORY`: one server, until it is killed or asked to end."""
 
 import signal
 import sys
@@ -6,8 +6,9 @@ import threading
 from pathlib import Path
 
 from buildsrht import embedded
+from tests.s3_server import s3_server
 
-SERVERS = {"postgres": embedded.postgres, "redis": embedded.redis}
+SERVERS = {"postgres": embedded.postgres, "redis": embedded.redis, "bucket": s3_server}
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ stopped by its process numbers, and killed by the kernel when whoever started it
 Debian package python3-swift, which starts nothing by itself.
 """
 
+import configparser
 import os
 import pwd
 import re
@@ -102,6 +103,7 @@ memcache_servers = 127.0.0.1:1
     for name in ("catch_errors", "gatekeeper", "listing_formats", "bulk", "slo", "dlo")
 )
 STORES = ("account", "container", "object")
+SERVERS = ("proxy", *STORES)
 
 
 @dataclass
@@ -181,14 +183,28 @@ class S3Server:
 
 @contextmanager
 def s3_server(directory: Path) -> Iterator[S3Server]:
-    """A server that keeps what it has below `directory`. It has no bucket yet."""
-    server = S3Server(directory, _free_ports("proxy", *STORES))
-    _configure(server)
+    """A server that keeps what it has below `directory`. It has no bucket yet, if that is new."""
+    server = configured(directory)
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+def configured(directory: Path) -> S3Server:
+    """A server that is not started: that which was configured there before, or a new one."""
+    if directory.exists():
+        return S3Server(directory, {name: _port_of(directory, name) for name in SERVERS})
+    server = S3Server(directory, _free_ports(*SERVERS))
+    _configure(server)
+    return server
+
+
+def _port_of(directory: Path, name: str) -> int:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(directory / f"{name}-server.conf")
+    return int(parser.defaults()["bind_port"])
 
 
 def _configure(server: S3Server) -> None:
