@@ -7,8 +7,10 @@ threads, so a process that forks later may send them.
 Protocol: Amazon S3 API Reference, ListMultipartUploads, AbortMultipartUpload and ListObjectsV2.
 """
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -83,8 +85,9 @@ class Bucket:
                 },
             )
 
-        self.reading = store(READ_PATIENCE, READ_SECONDS)
-        self.writing = store(WRITE_PATIENCE, WRITE_SECONDS)
+        with _no_settings_but_ours():
+            self.reading = store(READ_PATIENCE, READ_SECONDS)
+            self.writing = store(WRITE_PATIENCE, WRITE_SECONDS)
 
     def name_of(self, key: str) -> str:
         return f"{self._settings.url.rstrip('/')}/{key}"
@@ -192,6 +195,17 @@ def said(error: Exception) -> str:
 def _text_of(answer: requests.Response, name: str) -> str:
     found = re.search(rf"<{name}>([^<]*)</{name}>", answer.text)
     return found[1] if found else ""
+
+
+@contextmanager
+def _no_settings_but_ours() -> Iterator[None]:
+    """obstore takes from the environment what it is not told, such as a session's token or that
+    requests are not to be signed. Whose bucket this is, `[storage]` alone says."""
+    others = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("AWS_")}
+    try:
+        yield
+    finally:
+        os.environ.update(others)
 
 
 def _secret(settings: config.Storage) -> str:

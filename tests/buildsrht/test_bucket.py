@@ -108,6 +108,23 @@ def test_an_error_names_bucket_and_key_in_one_line_and_nothing_that_was_signed(c
     assert "AWS4" not in said
 
 
+def test_what_the_environment_says_to_other_programs_of_buckets_is_not_meant_for_us(
+    chosen, monkeypatch
+):
+    others = {
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_SESSION_TOKEN": "anothers",
+        "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1",
+    }
+    for name, value in others.items():
+        monkeypatch.setenv(name, value)
+    kept = open_storage(chosen)
+    kept.put("key", [b"data"])
+
+    assert kept.read_all("key") == b"data"
+    assert {name: os.environ.get(name) for name in others} == others
+
+
 def test_without_its_bucket_no_key_is_said_to_be_gone(chosen):
     kept = open_storage(replace(chosen, url="s3://nobodys"))
 
