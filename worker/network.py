@@ -171,7 +171,12 @@ def _attached(pid: int, directory: Path, adopt: Callable[[int], None]) -> Iterat
         )
         try:
             adopt(process.pid)
-            _await_word(ready, tell_ready, said)
+            try:
+                _await_word(ready, tell_ready, said)
+            except RunnerError:
+                # What has ended needs no network, and whoever runs it finds out why it has.
+                if not processes.has_ended(pid):
+                    raise
             yield
         finally:
             processes.stop(process, signal.SIGKILL, STOP_SECONDS)

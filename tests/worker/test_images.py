@@ -206,7 +206,7 @@ def test_an_image_that_cannot_be_saved_is_built_all_the_same_and_it_is_said(
     config, config_path, image
 ):
     said = command(config_path, "build", "tiny")
-    assert said.returncode == 0
+    assert said.returncode == 0, said.stderr
     assert "No snapshot of tiny/one could be made" in said.stdout
     assert images.find_built(config, "tiny/one", "amd64")
 
