@@ -12,6 +12,7 @@ FAULTS = (
     "worker killed",
     "janitor killed",
     "Redis flushed",
+    "bucket killed",
     "PostgreSQL killed",
     "link cut for 5 s",
     "build host killed",
