@@ -48,12 +48,17 @@ REDIS_OVER_TCP = {
         socket.TCP_USER_TIMEOUT: SILENT_SECONDS * 1000,
     },
 }
-# The last five are the server's side of the same: what a client that is cut off held, others get.
+# A process that hangs in a transaction, or is cut off in one, holds what its transaction has locked
+# no longer than this: far less than a lease, or a job of a host that was lost could not be ended in
+# time. A proxy between would keep the server from noticing that a client is gone.
+IDLE_SECONDS = 10
+# The last four are the server's side of SILENT_SECONDS: what a client that is cut off held, others
+# get.
 SESSION = (
     "timezone=UTC",
     "lock_timeout=10s",
     "statement_timeout=30s",
-    "idle_in_transaction_session_timeout=120s",
+    f"idle_in_transaction_session_timeout={IDLE_SECONDS}s",
     f"tcp_keepalives_idle={SILENT_SECONDS // 2}",
     f"tcp_keepalives_interval={SILENT_SECONDS // 5}",
     "tcp_keepalives_count=3",

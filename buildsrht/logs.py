@@ -28,6 +28,7 @@ from buildsrht.errors import Gone
 from buildsrht.marks import Marker, Marks
 from buildsrht.models import Job, JobStatus, Log
 from buildsrht.storage import Storage
+from buildsrht.unhurried import unhurried
 
 CHUNK = 256 * 1024
 # What the marks of a spool are called after it.
@@ -258,8 +259,9 @@ class Logs:
         if row is None or _sealed(session, [name]):
             return True
         counted = _Counted(chunks)
-        stored = self._storage.put(name.storage_key, counted)
-        self._storage.put(name.storage_marks_key, [marks])
+        with unhurried(session):
+            stored = self._storage.put(name.storage_key, counted)
+            self._storage.put(name.storage_marks_key, [marks])
         session.execute(
             insert(Log).values(
                 job_id=name.job_id,

@@ -17,6 +17,7 @@ from buildsrht.logs import LogName
 from buildsrht.models import Artifact, Log, Tree
 from buildsrht.services import artifacts, trees
 from buildsrht.storage import Storage
+from buildsrht.unhurried import unhurried
 
 CHUNK = 256 * 1024
 ROWS = 1000
@@ -59,7 +60,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
 def verify(backend: Backend) -> Iterator[tuple[str, str | None]]:
     """Read everything that a row names; yields each key and what is wrong with it, if anything."""
     there = backend.storage.sizes("")
-    with backend.transaction() as session:
+    with backend.transaction() as session, unhurried(session):
         for named in _named_by_rows(session):
             yield named.key, _problem(backend.storage, named, there.get(named.key))
 

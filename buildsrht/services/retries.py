@@ -21,6 +21,7 @@ from buildsrht.journal import of_job
 from buildsrht.logs import LogName
 from buildsrht.models import Job, Log, TaskStatus, Token
 from buildsrht.status import queue_again
+from buildsrht.unhurried import unhurried
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def hand_back(
         data, marks = written()
         why = "" if is_said else f"\n{cause}\n"
         words = f"{why}The job is begun again: attempt {job.attempt + 1} of {most}.\n".encode()
-        backend.logs.keep_earlier(name, data + words, marks)
+        with unhurried(session):
+            backend.logs.keep_earlier(name, data + words, marks)
         # What it was given is worthless for whoever still holds it.
         session.execute(delete(Token).where(Token.job_id == job.id))
         queue_again(

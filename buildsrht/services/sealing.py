@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 from buildsrht import keys
 from buildsrht.backend import Backend
 from buildsrht.models import Hook, KeptMachine, Secret
+from buildsrht.unhurried import unhurried
 
 # Any number does, as long as nothing else takes an advisory lock of that number in this database.
 ADVISORY_LOCK = 0x7365616C
@@ -85,7 +86,7 @@ def finish_rotation(backend: Backend) -> Rotation:
     # is added between the two.
     with backend.transaction() as guard:
         _take_keys(guard)
-        with backend.transaction() as session:
+        with unhurried(guard), backend.transaction() as session, unhurried(session):
             resealed = sum(_reseal(backend, session, column) for column in SEALED)
         return Rotation(resealed, keys.drop_old_secrets_keys(backend.config.keys.path))
 
