@@ -89,6 +89,7 @@ def _run(report: Report, var: Path, directory: Path, hosts: int, plan: list[str]
             _await_rest(facts, jobs)
         _judge(report, all_of_it, facts, jobs, tokens[0])
     report.seconds = time.monotonic() - begun
+    report.broken += promises.too_slow(report.blows)
     report.broken += promises.left_behind(directory)
 
 
@@ -125,7 +126,7 @@ def _measure(name: str, damage: Damage, hit: Fleet, facts: Facts, begun: float) 
             break
         time.sleep(POLL_SECONDS)
     mending.join()
-    return Blow(name, len(damage.victims), resolved, stood_still)
+    return Blow(name, len(damage.victims), resolved, stood_still, damage.hits_all)
 
 
 def _told(blow: Blow) -> str:

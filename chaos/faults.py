@@ -36,11 +36,13 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class Damage:
     """`victims` are runs that somebody else has to see to now, `host` is the one that may take no
-    jobs meanwhile. `mend` ends what does not end by itself, and takes as long as that lasts."""
+    jobs meanwhile, and none may if it `hits_all`. `mend` ends what does not end by itself, and takes
+    as long as that lasts."""
 
     victims: Sequence[Running] = ()
     mend: Callable[[], None] = _nothing
     host: str | None = None
+    hits_all: bool = False
 
 
 Fault = Callable[[Fleet, Facts, random.Random], Damage | None]
@@ -298,7 +300,7 @@ def kill_all(fleet: Fleet, facts: Facts, rng: random.Random) -> Damage | None:
         for part in fleet.parts:
             part.let_up()
 
-    return Damage(hit, mend)
+    return Damage(hit, mend, hits_all=True)
 
 
 FAULTS: dict[str, Fault] = {

@@ -5,7 +5,7 @@ what the database says, what logs and artifacts are, what readers and the witnes
 is left.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,26 @@ from redis import Redis
 
 from chaos.facts import Facts
 from chaos.load import ARTIFACT, Load, expected_log
+from chaos.report import Blow
 from chaos.witness import Witness
 from tests.s3_server import S3Server
 from worker.janitor import pids_naming
 
 # What the last line of a log says of a job that was ended by no script of its own.
 WHY = ("died.", "was lost", "lost the job", "did not end it.", "No space left", "internal error")
+
+
+# From a fault until its last run is seen to, and how long the death of one part may hold up others.
+RESOLVED_SECONDS = 30
+STILL_SECONDS = 5
+
+
+def too_slow(blows: Iterable[Blow]) -> Iterator[str]:
+    for blow in blows:
+        if blow.victims and (blow.resolved is None or blow.resolved > RESOLVED_SECONDS):
+            yield f"{blow.fault}: a run that was hit was not seen to within {RESOLVED_SECONDS} s"
+        if blow.stood_still > STILL_SECONDS and not blow.hits_all:
+            yield f"{blow.fault}: the queue stood still for {blow.stood_still:.1f} s"
 
 
 def broken(facts: Facts, load: Load, seen: Witness, client: httpx.Client) -> Iterator[str]:

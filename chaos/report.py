@@ -16,6 +16,8 @@ class Blow:
     victims: int
     resolved: float | None
     stood_still: float
+    # Everything at once, after which nobody is left to go on.
+    hits_all: bool = False
 
 
 @dataclass
