@@ -310,6 +310,8 @@ CREATE TABLE log (
     lines bigint CHECK (lines >= 0),
     -- The row outlives the bytes, so that readers are told that it is gone, and when it went.
     removed timestamptz,
+    -- The process that stored it, as in its key: see buildsrht.logs. None of those that are older.
+    writer text,
     UNIQUE NULLS NOT DISTINCT (job_id, task_id)
 );
 -- What is removed goes from the oldest on: see buildsrht.services.retention.

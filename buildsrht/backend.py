@@ -178,7 +178,7 @@ def open_backend(config: Config) -> Backend:
         deliveries=delivery_queue(redis),
         pushes=push_queue(redis),
         resets=reset_queue(redis),
-        logs=Logs(redis, storage),
+        logs=Logs(redis, storage, engine),
         storage=storage,
         catalogue=catalogue.load(config.images.recipes),
         keys=Keys(config.keys.path),

@@ -12,6 +12,7 @@ dated. They are a help only: a log that has none, because it is older, is read a
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from typing import NamedTuple, cast
 
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import func, insert, select
+from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.orm import Session
 
 from buildsrht.errors import Gone
@@ -87,10 +88,6 @@ class LogName(NamedTuple):
         return f"buildsrht:log:{self.job_id}:{self.task_id or 'setup'}"
 
     @property
-    def storage_key(self) -> str:
-        return f"logs/{self.job_id}/{self.task_id or 'setup'}"
-
-    @property
     def live_marks_key(self) -> str:
         return f"{self.live_key}:marks"
 
@@ -100,22 +97,39 @@ class LogName(NamedTuple):
         return [self.live_key, self.live_marks_key, f"buildsrht:attempt:{self.job_id}"]
 
     @property
-    def storage_marks_key(self) -> str:
-        return f"{self.storage_key}.marks"
-
-    @property
-    def storage_keys(self) -> list[str]:
-        """The sealed log and its marks."""
-        return [self.storage_key, self.storage_marks_key]
+    def home(self) -> str:
+        """Where all is that storage has of it: keys that begin so."""
+        return f"logs/{self.job_id}/{self.task_id or 'setup'}"
 
     @property
     def earlier_key(self) -> str:
         """Where what earlier attempts wrote is, until the log is sealed."""
-        return f"{self.storage_key}.earlier"
+        return f"{self.home}.earlier"
 
     @property
     def earlier_marks_key(self) -> str:
         return f"{self.earlier_key}.marks"
+
+
+class Sealed(NamedTuple):
+    """The keys of a sealed log and of its marks.
+
+    Each process that seals has keys of its own: one that was given up may come back in the middle
+    of an upload, and must not write over what somebody else has sealed. The row says whose counts.
+    """
+
+    log: str
+    marks: str
+
+    @classmethod
+    def by(cls, writer: str | None, name: LogName) -> "Sealed":
+        # Logs that are older than this have none.
+        key = f"{name.home}-{writer}" if writer else name.home
+        return cls(key, f"{key}.marks")
+
+    @classmethod
+    def of(cls, row: Log) -> "Sealed":
+        return cls.by(row.writer, LogName(row.job_id, row.task_id))
 
 
 @dataclass(frozen=True)
@@ -137,9 +151,11 @@ class LogView:
 
 
 class Logs:
-    def __init__(self, redis: Redis, storage: Storage):
+    def __init__(self, redis: Redis, storage: Storage, engine: Engine):
         self._redis = redis
         self._storage = storage
+        self._engine = engine
+        self._writer = secrets.token_hex(4)
         self._append = redis.register_script(APPEND)
         self._replace = redis.register_script(REPLACE)
 
@@ -151,34 +167,33 @@ class Logs:
         """The same of several logs of a job, at the price of one."""
         sealed = _sealed(session, names)
         if len(sealed) == len(names):
-            return [self._sealed_view(name, sealed[name]) for name in names]
+            return [self._sealed_view(sealed[name]) for name in names]
         live = {name: self.live_view(name) for name in names if name not in sealed}
         # Sealing adds the row before it drops the live bytes. So whoever asks again misses
         # neither; and a log that was sealed long ago is read without Redis.
         sealed = _sealed(session, names)
-        return [
-            self._sealed_view(name, sealed[name]) if name in sealed else live[name]
-            for name in names
-        ]
+        return [self._sealed_view(sealed[name]) if name in sealed else live[name] for name in names]
 
-    def _sealed_view(self, name: LogName, sealed: Log) -> LogView:
+    def _sealed_view(self, sealed: Log) -> LogView:
+        keys = Sealed.of(sealed)
+
         def read(start: int, end: int) -> Iterator[bytes]:
             if sealed.removed:
                 raise Gone(f"the logs of this job were removed on {sealed.removed:%Y-%m-%d}")
-            return self._storage.read(name.storage_key, start, end)
+            return self._storage.read(keys.log, start, end)
 
         return LogView(
             sealed.size,
             sealed.sha256,
             read,
-            lambda: self._stored_marks(name),
+            lambda: self._stored_marks(keys),
             sealed.lines,
             sealed.removed,
         )
 
-    def _stored_marks(self, name: LogName) -> Marks:
+    def _stored_marks(self, keys: Sealed) -> Marks:
         try:
-            return Marks(self._storage.read_all(name.storage_marks_key))
+            return Marks(self._storage.read_all(keys.marks))
         except FileNotFoundError:
             return Marks()
 
@@ -198,9 +213,16 @@ class Logs:
             chunk = cast(bytes, self._redis.getrange(name.live_key, offset, upto - 1))
             if len(chunk) < upto - offset:
                 # Sealed while we were reading: the same bytes are in storage by now.
-                yield from self._storage.read(name.storage_key, offset, end)
+                yield from self._read_sealed(name, offset, end)
                 return
             yield chunk
+
+    def _read_sealed(self, name: LogName, start: int, end: int) -> Iterator[bytes]:
+        with Session(self._engine) as session:
+            sealed = _sealed(session, [name])
+        if name not in sealed:
+            raise FileNotFoundError(f"{name.home}: Redis has lost it, and it is not sealed yet")
+        return self._sealed_view(sealed[name]).read(start, end)
 
     def append(
         self, name: LogName, attempt: int, offset: int, data: bytes, mark: bytes = b""
@@ -259,9 +281,10 @@ class Logs:
         if row is None or _sealed(session, [name]):
             return True
         counted = _Counted(chunks)
+        keys = Sealed.by(self._writer, name)
         with unhurried(session):
-            stored = self._storage.put(name.storage_key, counted)
-            self._storage.put(name.storage_marks_key, [marks])
+            stored = self._storage.put(keys.log, counted)
+            self._storage.put(keys.marks, [marks])
         session.execute(
             insert(Log).values(
                 job_id=name.job_id,
@@ -269,6 +292,7 @@ class Logs:
                 size=stored.size,
                 sha256=stored.sha256,
                 lines=counted.lines,
+                writer=self._writer,
             )
         )
         return True

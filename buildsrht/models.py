@@ -423,6 +423,7 @@ class Log(Base):
     sha256: Mapped[bytes]
     lines: Mapped[int | None] = mapped_column(BigInteger)
     removed: Mapped[datetime | None]
+    writer: Mapped[str | None]
 
 
 class Artifact(Base):

@@ -127,7 +127,12 @@ def backend(connected: Backend, config: Config) -> Backend:
     """A backend with nothing in it."""
     clean(connected)
     storage = open_storage(config.storage)
-    return replace(connected, config=config, storage=storage, logs=Logs(connected.redis, storage))
+    return replace(
+        connected,
+        config=config,
+        storage=storage,
+        logs=Logs(connected.redis, storage, connected.engine),
+    )
 
 
 @pytest.fixture(scope="session")

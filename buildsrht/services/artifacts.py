@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, Gone, NotFound
-from buildsrht.models import Artifact, User
+from buildsrht.logs import Sealed
+from buildsrht.models import Artifact, Job, Log, User
 from buildsrht.services.jobs import may_see, require_job
 from buildsrht.services.runs import Run, require_ours
 
@@ -101,11 +102,18 @@ def _why_gone(artifact: Artifact) -> str:
 
 
 def discard_strays(backend: Backend, job_id: int) -> None:
-    """Remove what a job's build host stored, or began to, and did not live to add a row for."""
-    for kind in ("artifacts", "logs"):
-        backend.storage.discard_unfinished(f"{kind}/{job_id}/")
+    """Remove what a job's build host stored, or began to, and did not live to add a row for.
+
+    Logs only of a job that is over: those of another are being sealed, or go on.
+    """
+    prefixes = [_storage_key(job_id, ""), f"logs/{job_id}/"]
+    for prefix in prefixes:
+        backend.storage.discard_unfinished(prefix)
     with backend.transaction() as session:
-        rows = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
-    known = {storage_key(artifact) for artifact in rows}
-    for key in set(backend.storage.keys(_storage_key(job_id, ""))) - known:
-        backend.storage.delete(key)
+        is_over = session.scalar(select(Job.finished.is_not(None)).where(Job.id == job_id))
+        artifacts = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
+        logs = session.scalars(select(Log).where(Log.job_id == job_id)).all()
+    known = {*map(storage_key, artifacts), *(key for log in logs for key in Sealed.of(log))}
+    for prefix in prefixes if is_over else prefixes[:1]:
+        for key in set(backend.storage.keys(prefix)) - known:
+            backend.storage.delete(key)

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
-from buildsrht.logs import LogName
+from buildsrht.logs import Sealed
 from buildsrht.models import Artifact, Log, Tree
 from buildsrht.services import artifacts, trees
 from buildsrht.storage import Storage
@@ -80,7 +80,7 @@ def _problem(storage: Storage, named: Named, size: int | None) -> str | None:
 def _named_by_rows(session: Session) -> Iterator[Named]:
     sealed = select(Log).where(Log.removed.is_(None))
     for log in session.scalars(sealed.execution_options(yield_per=ROWS)):
-        yield Named(LogName(log.job_id, log.task_id).storage_key, log.size, log.sha256)
+        yield Named(Sealed.of(log).log, log.size, log.sha256)
     kept = select(Artifact).where(Artifact.deleted.is_(None))
     for artifact in session.scalars(kept.execution_options(yield_per=ROWS)):
         yield Named(artifacts.storage_key(artifact), artifact.size, artifact.sha256)

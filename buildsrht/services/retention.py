@@ -18,7 +18,7 @@ from sqlalchemy.sql import ColumnElement
 
 from buildsrht import config
 from buildsrht.backend import Backend
-from buildsrht.logs import LogName
+from buildsrht.logs import Sealed
 from buildsrht.models import Artifact, Erasure, Job, Log
 from buildsrht.services.artifacts import storage_key
 
@@ -145,8 +145,7 @@ def _remove_artifacts(session: Session, artifacts: Sequence[Artifact]) -> int:
 def _remove_logs(session: Session, logs: Sequence[Log]) -> int:
     marked = update(Log).where(Log.id.in_([row.id for row in logs])).values(removed=func.now())
     session.execute(marked.execution_options(synchronize_session=False))
-    names = [LogName(row.job_id, row.task_id) for row in logs]
-    _have_erased(session, (key for name in names for key in name.storage_keys))
+    _have_erased(session, (key for row in logs for key in Sealed.of(row)))
     return sum(row.size for row in logs)
 
 

@@ -23,7 +23,7 @@ def without_database(backend, tmp_path):
 def without_redis(backend, tmp_path):
     """A client of an application whose Redis does not answer."""
     away = open_redis(f"unix://{tmp_path}/nobody.sock")
-    queue, logs = job_queue(away, 60), Logs(away, backend.storage)
+    queue, logs = job_queue(away, 60), Logs(away, backend.storage, backend.engine)
     return create_app(replace(backend, redis=away, queue=queue, logs=logs)).test_client()
 
 

@@ -8,11 +8,13 @@ from types import SimpleNamespace
 
 import pytest
 from redis import Redis
-from sqlalchemy import event
+from sqlalchemy import event, exc, select, text
+from sqlalchemy.orm import Session
 
 from buildsrht import logs as log_module
 from buildsrht.backend import open_redis
-from buildsrht.logs import LogName, Logs, LogWriter, spool_chunks
+from buildsrht.logs import LogName, Logs, LogWriter, Sealed, spool_chunks
+from buildsrht.models import Log
 
 SETUP = LogName(1, None)
 
@@ -45,6 +47,45 @@ def seal(backend):
 
 def content(log):
     return b"".join(log.read(0, log.size))
+
+
+# --- who seals it -----------------------------------------------------------------------------
+
+
+def test_what_a_process_that_was_given_up_stores_late_is_nobodys_log(backend, view):
+    """It hung in the middle of its upload; a janitor has sealed the log meanwhile."""
+    its_own = Logs(backend.redis, backend.storage, backend.engine)
+    session = Session(backend.engine)
+    pid = session.scalar(text("SELECT pg_backend_pid()"))
+
+    def give_up():
+        with backend.transaction() as janitors:
+            janitors.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+            assert backend.logs.seal(janitors, SETUP, 1, iter([b"lost"]))
+
+    def chunks():
+        yield b"begun, "
+        # The library lets nobody store anything while it asks for more of something else.
+        janitor.submit(give_up).result()
+        yield b"and gone on with"
+
+    with ThreadPoolExecutor(1) as janitor, pytest.raises(exc.DBAPIError):
+        its_own.seal(session, SETUP, 1, chunks())
+    session.invalidate()
+
+    assert (view().sealed, content(view())) == (True, b"lost")
+
+
+def test_a_log_that_was_sealed_by_an_older_version_is_found(backend, view, seal):
+    seal(b"old")
+    with backend.transaction() as session:
+        row = session.scalars(select(Log)).one()
+        for key, older in zip(Sealed.of(row), ("logs/1/setup", "logs/1/setup.marks"), strict=True):
+            backend.storage.put(older, [backend.storage.read_all(key)])
+            backend.storage.delete(key)
+        row.writer = None
+
+    assert (view().sealed, content(view())) == (True, b"old")
 
 
 # --- while it grows ---------------------------------------------------------------------------
@@ -127,7 +168,7 @@ def test_what_redis_missed_while_it_was_away_comes_with_the_next_bytes(
     backend, view, tmp_path, writer
 ):
     writer.write(b"one\n")
-    away = Logs(open_redis(f"unix://{tmp_path}/nobody.sock"), backend.storage)
+    away = Logs(open_redis(f"unix://{tmp_path}/nobody.sock"), backend.storage, backend.engine)
     LogWriter(away, SETUP, 1, writer.spool).write(b"two\n")
     assert content(view()) == b"one\n"
 
@@ -234,7 +275,7 @@ def test_a_log_that_is_sealed_while_it_is_looked_for_is_found(backend, view, wri
     writer.write(b"0123456789")
     redis = SealsBetween.from_url(servers.redis.url)
     redis.seal = seal
-    logs = Logs(redis, backend.storage)
+    logs = Logs(redis, backend.storage, backend.engine)
 
     with backend.transaction() as session:
         log = logs.view(session, SETUP)
@@ -263,7 +304,10 @@ def test_many_logs_of_a_job_are_found_with_as_few_questions_as_one(backend, make
 
 def test_sealed_logs_are_read_without_redis(backend, view, seal, tmp_path):
     seal(b"one")
-    away = replace(backend, logs=Logs(open_redis(f"unix://{tmp_path}/no.sock"), backend.storage))
+    away = replace(
+        backend,
+        logs=Logs(open_redis(f"unix://{tmp_path}/no.sock"), backend.storage, backend.engine),
+    )
 
     with away.transaction() as session:
         assert content(away.logs.view(session, SETUP)) == b"one"
@@ -324,7 +368,8 @@ def test_a_writer_that_goes_on_with_a_spool_goes_on_with_its_lines(backend, view
 
 def test_a_log_that_is_older_than_marks_has_none(backend, view, seal):
     seal(b"one\n", b"two")
-    backend.storage.delete(SETUP.storage_marks_key)
+    [marks] = [key for key in backend.storage.keys("logs/1/") if key.endswith(".marks")]
+    backend.storage.delete(marks)
 
     assert times(view()) == [None] * 7
     assert log_module.spool_marks(Path("no/such/spool")) == b""

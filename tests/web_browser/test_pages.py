@@ -101,7 +101,7 @@ def world(connected: Backend, connected_app: Flask, origin: str, tmp_path_factor
         mail=replace(connected.config.mail, host="127.0.0.1"),
     )
     storage = open_storage(config.storage)
-    logs = Logs(connected.redis, storage)
+    logs = Logs(connected.redis, storage, connected.engine)
     backend = replace(connected, config=config, storage=storage, logs=logs)
     serving.install(connected_app, backend)
     return make_world(backend)

@@ -81,7 +81,9 @@ def behind(backend, link):
     settings = replace(backend.config.storage, endpoint=link.endpoint)
     kept = open_storage(settings)
     config = replace(backend.config, storage=settings)
-    return replace(backend, config=config, storage=kept, logs=Logs(backend.redis, kept))
+    return replace(
+        backend, config=config, storage=kept, logs=Logs(backend.redis, kept, backend.engine)
+    )
 
 
 @pytest.fixture

@@ -98,6 +98,15 @@ def test_bytes_of_an_artifact_that_has_no_row_yet_are_removed(backend, crashed, 
     assert backend.storage.keys(f"artifacts/{job.id}/") == [f"artifacts/{job.id}/{kept.secret}"]
 
 
+def test_bytes_of_a_log_that_no_row_counts_are_removed(backend, crashed):
+    job, _ = crashed
+    backend.storage.put(f"logs/{job.id}/setup-01234567", [b"stray"])
+    janitor.sweep_host(backend)
+    kept = backend.storage.keys(f"logs/{job.id}/")
+    assert (len(kept), sealed_logs(backend, job.id)) == (4, 2)
+    assert f"logs/{job.id}/setup-01234567" not in kept
+
+
 def test_a_job_whose_owner_had_asked_to_cancel_it_ends_as_cancelled(backend, crashed, owner, fetch):
     job, _ = crashed
     jobs.cancel(backend, job.id, owner)

@@ -113,7 +113,7 @@ def test_a_sealed_log_that_the_client_has_is_not_sent_again(client, known):
 @pytest.mark.usefixtures("sealed")
 def test_a_sealed_log_needs_no_redis(backend, tmp_path):
     away = open_redis(f"unix://{tmp_path}/nobody.sock")
-    cut_off = replace(backend, redis=away, logs=Logs(away, backend.storage))
+    cut_off = replace(backend, redis=away, logs=Logs(away, backend.storage, backend.engine))
 
     response = create_app(cut_off).test_client().get(BUILD)
 
@@ -123,7 +123,7 @@ def test_a_sealed_log_needs_no_redis(backend, tmp_path):
 @pytest.mark.usefixtures("growing")
 def test_a_growing_log_without_redis_is_a_503(backend, tmp_path):
     away = open_redis(f"unix://{tmp_path}/nobody.sock")
-    cut_off = replace(backend, redis=away, logs=Logs(away, backend.storage))
+    cut_off = replace(backend, redis=away, logs=Logs(away, backend.storage, backend.engine))
 
     response = create_app(cut_off).test_client().get(BUILD)
 
