@@ -36,8 +36,8 @@ def _nothing() -> None:
 @dataclass(frozen=True)
 class Damage:
     """`victims` are runs that somebody else has to see to now, `host` is the one that may take no
-    jobs meanwhile, and none may if it `hits_all`. `mend` ends what does not end by itself, and takes
-    as long as that lasts."""
+    jobs meanwhile; none may if it `hits_all`. `mend` ends what does not end by itself, and takes as
+    long as that lasts."""
 
     victims: Sequence[Running] = ()
     mend: Callable[[], None] = _nothing

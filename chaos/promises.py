@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from redis import Redis
 
+from buildsrht.health.looking import PROBE
 from chaos.facts import Facts
 from chaos.load import ARTIFACT, Load, expected_log
 from chaos.report import Blow
@@ -117,13 +118,20 @@ def left_at_rest(facts: Facts, redis: Redis, s3: S3Server, works: Sequence[Path]
     """What is left of jobs while nothing is stopped yet. Spares belong to no job."""
     yield from (f"Redis still has {key.decode()}" for key in redis.scan_iter("buildsrht:*"))
     yield from (f"the upload of {key} is neither ended nor given up" for key in s3.unfinished(""))
-    rows = facts.rows("SELECT job_id, secret FROM artifact")
-    known = {f"artifacts/{row.job_id}/{row.secret}" for row in rows}
-    yield from (f"nobody knows of {key}" for key in s3.keys("artifacts/") if key not in known)
+    yield from (f"nobody knows of {key}" for key in set(s3.keys("")) - _known_keys(facts))
     for work in works:
         for path in work.iterdir():
             if not path.name.startswith("spare-"):
                 yield f"{path.name} is left in {work.name}"
+
+
+def _known_keys(facts: Facts) -> set[str]:
+    """Of all that rows say is in storage, and of its probe."""
+    artifacts = facts.rows("SELECT job_id, secret FROM artifact")
+    logs = facts.rows("SELECT job_id, coalesce(task_id::text, 'setup') AS name, writer FROM log")
+    sealed = [f"logs/{row.job_id}/{row.name}-{row.writer}" for row in logs]
+    kept = [f"artifacts/{row.job_id}/{row.secret}" for row in artifacts]
+    return {*sealed, *(f"{key}.marks" for key in sealed), *kept, PROBE}
 
 
 def left_behind(directory: Path) -> Iterator[str]:

@@ -102,6 +102,7 @@ memcache_servers = 127.0.0.1:1
     f"\n[filter:{name}]\nuse = egg:swift#{name}\n"
     for name in ("catch_errors", "gatekeeper", "listing_formats", "bulk", "slo", "dlo")
 )
+KEY = "<Key>([^<]*)</Key>"
 STORES = ("account", "container", "object")
 SERVERS = ("proxy", *STORES)
 
@@ -139,14 +140,19 @@ class S3Server:
 
     def keys(self, prefix: str) -> list[str]:
         """As the server itself lists them, without the library that is tested."""
-        listing = self.ask("GET", f"/{BUCKET}?list-type=2&prefix={quote(prefix, safe='')}")
-        return re.findall("<Key>([^<]*)</Key>", listing.text)
+        asked = f"/{BUCKET}?list-type=2&prefix={quote(prefix, safe='')}"
+        listing = self.ask("GET", asked).text
+        keys = re.findall(KEY, listing)
+        while "<IsTruncated>true" in listing:
+            listing = self.ask("GET", f"{asked}&start-after={quote(keys[-1], safe='')}").text
+            keys += re.findall(KEY, listing)
+        return keys
 
     def unfinished(self, prefix: str) -> list[str]:
         """The keys of uploads that were begun and not ended."""
         listing = self.ask("GET", f"/{BUCKET}?prefix={quote(prefix, safe='')}&uploads=")
         listing.raise_for_status()
-        return re.findall("<Key>([^<]*)</Key>", listing.text)
+        return re.findall(KEY, listing.text)
 
     def ask(self, method: str, path: str) -> requests.Response:
         auth = AWS4Auth(ACCESS_KEY, SECRET_KEY, REGION, "s3")
