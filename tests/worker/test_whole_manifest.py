@@ -15,6 +15,7 @@ from buildsrht.backend import Backend
 from buildsrht.config import destinations
 from buildsrht.hooks import building
 from buildsrht.hooks.event import Event, Update
+from buildsrht.logs import Logs
 from buildsrht.models import Delivery, Forge, JobStatus, Push
 from buildsrht.services import hooks, jobs
 from buildsrht.services.kept import find_machine
@@ -116,7 +117,7 @@ def backend(connected, host_config, tmp_path_factory, repository) -> Backend:
     }.items():
         config = replace_in(config, section, **changes)
     storage = open_storage(config.storage)
-    logs = type(connected.logs)(connected.redis, storage)
+    logs = Logs(connected.redis, storage, connected.engine)
     return replace(connected, config=config, storage=storage, logs=logs)
 
 
