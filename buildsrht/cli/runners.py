@@ -24,14 +24,9 @@ def runner() -> None:
 def list_(as_json: bool) -> None:
     """Print each build host: name, what it may do, how it is and why, when it was heard of."""
     from buildsrht.health import hosts
-    from buildsrht.services import runners
 
     with opened_backend() as backend, backend.transaction() as session:
-        faults = runners.count_faults(session)
-        found = [
-            (host, hosts.judge(host, faults.get(host.name, 0)))
-            for host in runners.list_runners(session)
-        ]
+        found = hosts.judged(session)
     for host, health in found:
         codes = [reason.code for reason in health.reasons]
         seen = host.seen.isoformat(timespec="seconds")

@@ -9,9 +9,10 @@ from ariadne import EnumType, MutationType, ObjectType, QueryType
 from buildsrht.backend import Backend
 from buildsrht.errors import Forbidden, NotFound
 from buildsrht.graphql.context import Context
-from buildsrht.health import Reason, Verdict, hosts
+from buildsrht.health import Health, Reason, Verdict, hosts
 from buildsrht.models import RunnerState, User
-from buildsrht.services import enrolment, runners
+from buildsrht.services import enrolment
+from buildsrht.services.runners import Host
 
 query = QueryType()
 mutation = MutationType()
@@ -75,8 +76,7 @@ def _insist_on_administrator(context: Context) -> None:
 
 
 def _all(context: Context) -> list[Seen]:
-    faults = runners.count_faults(context.session)
-    return [_seen(host, faults) for host in runners.list_runners(context.session)]
+    return [_seen(host, health) for host, health in hosts.judged(context.session)]
 
 
 def _one(context: Context, name: str) -> Seen:
@@ -86,8 +86,7 @@ def _one(context: Context, name: str) -> Seen:
     return found
 
 
-def _seen(host: runners.Host, faults: dict[str, int]) -> Seen:
-    health = hosts.judge(host, faults.get(host.name, 0))
+def _seen(host: Host, health: Health) -> Seen:
     images = [f"{image['name']}:{image['arch']}" for image in host.facts.get("images") or ()]
     labels = list(host.facts.get("labels") or ())
     return Seen(host.name, host.state, health.verdict, health.reasons, host.seen, labels, images)

@@ -1,13 +1,22 @@
-"""Whether one build host is well, by what is known of it. Touches nothing."""
+"""Whether each build host is well, by what is known of it. Asks nothing but the database."""
 
 from collections.abc import Iterator
 
+from sqlalchemy.orm import Session
+
 from buildsrht.health import Health, Reason, Verdict, health_of
 from buildsrht.models import RunnerState
+from buildsrht.services import runners
 from buildsrht.services.runners import Host
 
 # Of the last jobs that a host had, so many may have failed by the service's fault.
 TOLERATED = 2
+
+
+def judged(session: Session) -> list[tuple[Host, Health]]:
+    """All that were heard of lately, in the order of their names, and how each is."""
+    faults = runners.count_faults(session)
+    return [(host, judge(host, faults.get(host.name, 0))) for host in runners.list_runners(session)]
 
 
 def judge(host: Host, faults: int) -> Health:

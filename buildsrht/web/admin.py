@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from buildsrht.backend import Backend
 from buildsrht.browsing import current_user
 from buildsrht.errors import BadInput, Conflict, FieldError
-from buildsrht.health.hosts import judge
+from buildsrht.health.hosts import judged
 from buildsrht.models import User
 from buildsrht.services import administration, enrolment, notices, overview, runners
 from buildsrht.services.users import require_user
@@ -91,9 +91,7 @@ def _move_host(deed: Callable[[Backend, User, str], None], name: str) -> Respons
 
 def _hosts_page(refused: str = "") -> str:
     with current_backend().transaction() as session:
-        faults = runners.count_faults(session)
-        found = runners.list_runners(session)
-    hosts = [(host, judge(host, faults.get(host.name, 0))) for host in found]
+        hosts = judged(session)
     return render_template("admin_hosts.html", hosts=hosts, refused=refused)
 
 
