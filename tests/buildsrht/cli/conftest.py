@@ -65,6 +65,16 @@ def serving(app: Flask, port: int = 0) -> Iterator[str]:
 
 
 @pytest.fixture
+def on_server(command, backend, monkeypatch) -> Callable[..., Done]:
+    """Run a command of an operator, with the configuration of the tests' servers."""
+    config = backend.config.var / "server.ini"
+    config.write_text(f"[images]\nrecipes = {backend.config.images.recipes}\n")
+    monkeypatch.setenv("VAR", str(backend.config.var))
+    monkeypatch.setenv("BUILDSRHT_CONFIG", str(config))
+    return command
+
+
+@pytest.fixture
 def as_owner(command, server, token, owner, monkeypatch) -> Callable[..., Done]:
     """Run a command of a client, with the address of the server and a token of the owner."""
     monkeypatch.setenv("BUILDSRHT_URL", server)

@@ -9,14 +9,10 @@ from buildsrht.services import duties, runners
 
 
 @pytest.fixture
-def ask(command, backend, monkeypatch):
-    """With the configuration of the tests' servers, and one free slot."""
-    monkeypatch.setenv("VAR", str(backend.config.var))
-    config = backend.config.var / "health.ini"
-    config.write_text(f"[images]\nrecipes = {backend.config.images.recipes}\n")
-    monkeypatch.setenv("BUILDSRHT_CONFIG", str(config))
+def ask(on_server, backend, monkeypatch):
+    """With one free slot."""
     monkeypatch.setattr(type(backend.queue), "slots", lambda _: Slots(1, 0, 0))
-    return lambda *arguments: command("health", *arguments)
+    return lambda *arguments: on_server("health", *arguments)
 
 
 def test_a_service_that_is_well_ends_with_0(ask, backend):

@@ -9,12 +9,8 @@ from tests.build_host import claim
 
 
 @pytest.fixture
-def on_server(command, backend, monkeypatch):
-    monkeypatch.setenv("VAR", str(backend.config.var))
-    config = backend.config.var / "runners.ini"
-    config.write_text(f"[images]\nrecipes = {backend.config.images.recipes}\n")
-    monkeypatch.setenv("BUILDSRHT_CONFIG", str(config))
-    return lambda *arguments: command("runner", *arguments)
+def on_server(on_server):
+    return lambda *arguments: on_server("runner", *arguments)
 
 
 def listed(on_server):
