@@ -16,7 +16,9 @@ import threading
 from collections.abc import Callable
 
 BEGIN = b'{"execute": "qmp_capabilities"}\n'
-FAILED = "BLOCK_IO_ERROR"
+# A QEMU that its guest has taken over shall not fill this process's memory, or a log.
+MOST_BYTES = 64 * 1024
+MOST_CHARACTERS = 200
 
 
 class Hardships:
@@ -29,15 +31,30 @@ class Hardships:
         threading.Thread(target=self._listen, daemon=True, name="hardships").start()
 
     def _listen(self) -> None:
-        with contextlib.suppress(OSError), self._line.makefile() as said:
+        with contextlib.suppress(OSError), self._line.makefile("rb") as said:
             self._line.sendall(BEGIN)
-            for text in said:
-                self._hear(text)
+            while line := said.readline(MOST_BYTES):
+                if len(line) == MOST_BYTES:
+                    self._give_up("its QEMU says what no QEMU says")
+                    break
+                if why := _failure(line):
+                    self._give_up(f"the disk of the build host failed it: {why}")
 
-    def _hear(self, text: str) -> None:
-        with contextlib.suppress(ValueError):
-            event = json.loads(text)
-            if event.get("event") == FAILED and self.reason is None:
-                why = event["data"].get("reason", "an error")
-                self.reason = f"the disk of the build host failed it: {why}"
-                self._destroy()
+    def _give_up(self, reason: str) -> None:
+        if self.reason is None:
+            self.reason = reason
+            self._destroy()
+
+
+def _failure(line: bytes) -> str | None:
+    """Why the host failed the guest, if that is what the line says."""
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    match event:
+        case {"event": "BLOCK_IO_ERROR", "data": {"reason": str(why)}}:
+            return why[:MOST_CHARACTERS]
+        case {"event": "BLOCK_IO_ERROR"}:
+            return "an error"
+    return None

@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -31,7 +32,8 @@ def heard():
             assert json.loads(theirs.makefile().readline()) == {"execute": "qmp_capabilities"}
             for line in lines:
                 text = line if isinstance(line, str) else json.dumps(line)
-                theirs.sendall(text.encode() + b"\r\n")
+                with suppress(BrokenPipeError, ConnectionResetError):
+                    theirs.sendall(text.encode() + b"\r\n")
         for thread in threading.enumerate():
             if thread.name == "hardships":
                 thread.join(SECONDS)
@@ -58,3 +60,18 @@ def test_nothing_else_that_qemu_says_matters(heard):
 
 def test_what_is_cut_in_the_middle_is_nothing(heard):
     assert heard(GREETING, json.dumps(failed())[:20]) == (None, 0)
+
+
+@pytest.mark.parametrize("line", ["[]", "[" * 30_000, '"x"', "\udcff", '{"event": []}'])
+def test_what_no_qemu_says_ends_nothing_and_hides_nothing(heard, line):
+    text = line.encode(errors="surrogateescape").decode("latin-1")
+    assert heard(GREETING, text, failed())[1] == 1
+
+
+def test_a_reason_may_be_missing_and_is_never_long(heard):
+    assert heard({"event": "BLOCK_IO_ERROR"})[0].endswith("failed it: an error")
+    assert len(heard(failed("x" * 10_000))[0]) < 300
+
+
+def test_a_qemu_that_says_too_much_is_ended(heard):
+    assert heard(GREETING, "x" * 70_000) == ("its QEMU says what no QEMU says", 1)
