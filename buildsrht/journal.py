@@ -30,6 +30,8 @@ SUBJECTS = ("job", "attempt", "request")
 # people run.
 QUIET = ("alembic", "asyncssh", "httpx")
 
+ONE_LINE = str.maketrans({"\n": "\\n", "\r": "\\r"})
+
 _about: ContextVar[Mapping[str, Any] | None] = ContextVar("about", default=None)
 
 
@@ -83,6 +85,10 @@ class Text(logging.Formatter):
         said = " ".join(f"{name}={value}" for name, value in subject_of(record).items())
         record.subject = said and f"{said}: "
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        # Whatever is quoted there begins no line of its own. A traceback does.
+        return super().formatMessage(record).translate(ONE_LINE)
 
 
 class Json(logging.Formatter):

@@ -8,6 +8,7 @@ import logging
 
 from flask import Flask, current_app, request
 
+from buildsrht import tracing
 from buildsrht.backend import Backend, outage_words
 from buildsrht.errors import BuildsError, Conflict, Forbidden, Gone, NotFound, Unauthorized
 
@@ -42,7 +43,8 @@ def current_backend() -> Backend:
 
 def log_outage(error: Exception) -> str:
     """Note that a server which this one needs did not answer; returns what the client learns."""
-    log.error("%s %s: %s: %s", request.method, request.path, type(error).__name__, reason_of(error))
+    path = tracing.shown(request.environ)
+    log.error("%s %s: %s: %s", request.method, path, type(error).__name__, reason_of(error))
     return outage_words(error)
 
 

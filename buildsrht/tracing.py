@@ -52,7 +52,7 @@ class Traced:
             "%s %s %s %s in %d ms",
             environ.get("REMOTE_ADDR", "-"),
             environ["REQUEST_METHOD"],
-            SECRET.sub(r"\1...", _path(environ)),
+            shown(environ),
             status.partition(" ")[0],
             seconds * 1000,
         )
@@ -61,6 +61,11 @@ class Traced:
 def _job(environ: dict[str, Any]) -> dict[str, int]:
     found = OF_A_JOB.search(_path(environ))
     return journal.of_job(int(found[1])) if found else {}
+
+
+def shown(environ: dict[str, Any]) -> str:
+    """The path that is asked for, as a journal may have it."""
+    return SECRET.sub(r"\1...", _path(environ))
 
 
 def _path(environ: dict[str, Any]) -> str:

@@ -91,6 +91,13 @@ def test_without_the_database_an_answer_is_a_503(without_database, path, caplog)
     assert "secret-of-mine" not in caplog.text
 
 
+def test_an_outage_tells_nobody_what_lets_in_whoever_knows_it(without_database, caplog):
+    without_database.get("/reset/swordfish")
+    without_database.get("/artifacts/1/swordfish/name")
+    assert "swordfish" not in caplog.text
+    assert "GET /artifacts/1/..." in caplog.text
+
+
 def test_without_redis_jobs_can_be_looked_at_started_and_cancelled(
     without_redis, token, owner, make_job, fetch
 ):

@@ -110,6 +110,22 @@ def test_text_says_so_too(said):
     assert about_none.endswith(" worker.somewhere: idle")
 
 
+def test_what_is_quoted_in_text_begins_no_line_of_its_own(said):
+    heard = said(format="text")
+    log.info("said: %s", "one\n2026-01-01 00:00:00,000 worker.run_job: job=1: forged\r\n")
+    (line,) = heard().splitlines()
+    assert line.endswith("forged\\r\\n")
+
+
+def test_a_traceback_in_text_has_lines(said):
+    heard = said(format="text")
+    try:
+        raise ValueError
+    except ValueError:
+        log.exception("broken")
+    assert heard().splitlines()[-1] == "ValueError"
+
+
 def test_what_is_less_than_the_level_is_not_told(said):
     heard = said(level="warning")
     log.info("so so")
