@@ -10,7 +10,7 @@ import logging
 import shutil
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import exists, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -115,7 +115,7 @@ def _oldest_artifacts(session: Session, may_go: ColumnElement[bool]) -> Sequence
         .order_by(Artifact.expires, Artifact.id)
         .limit(MOST_AT_ONCE)
     )
-    return session.scalars(asked.with_for_update(skip_locked=True, of=Artifact)).all()
+    return session.scalars(asked.with_for_update(**_undisturbed(Artifact))).all()
 
 
 def _oldest_logs(session: Session, seconds: int) -> Sequence[Log]:
@@ -131,7 +131,13 @@ def _oldest_logs(session: Session, seconds: int) -> Sequence[Log]:
         .order_by(Log.created, Log.id)
         .limit(MOST_AT_ONCE)
     )
-    return session.scalars(asked.with_for_update(skip_locked=True, of=Log)).all()
+    return session.scalars(asked.with_for_update(**_undisturbed(Log))).all()
+
+
+def _undisturbed(row: type[Artifact] | type[Log]) -> dict[str, Any]:
+    """Locks the jobs too: one that is being pinned right now is passed over, and once it is pinned
+    nothing of it is taken any more."""
+    return {"skip_locked": True, "key_share": True, "of": (row, Job)}
 
 
 def _remove_artifacts(session: Session, artifacts: Sequence[Artifact]) -> int:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from buildsrht.errors import Gone
-from buildsrht.models import Artifact, Erasure, Log
+from buildsrht.models import Artifact, Erasure, Job, Log
 from buildsrht.services import artifacts, deletion, pins, retention
 from buildsrht.services.jobs import log_name
 
@@ -198,6 +198,22 @@ def test_nothing_of_a_job_that_is_pinned_goes(backend, ruled, leave, left, owner
     retention.remove_expired(rules)
     retention.make_room(rules)
     assert left() == ([1], [1])
+
+
+@pytest.mark.parametrize("kind", [Artifact, Log])
+def test_what_is_being_pinned_is_passed_over(backend, ruled, leave, kind):
+    """Whoever pins has not finished: nothing tells yet how that ends."""
+    leave(days=400)
+    rules = ruled(log_lifetime=DAY, size=0)
+    with backend.transaction() as session:
+        session.execute(update(Job).values(pinned=True))
+        retention.remove_expired(rules)
+        retention.make_room(rules)
+    retention.remove_expired(rules)
+    retention.make_room(rules)
+    with backend.transaction() as session:
+        gone = kind.deleted if kind is Artifact else kind.removed
+        assert session.scalars(select(gone)).all() == [None]
 
 
 def test_what_was_pinned_once_goes_like_the_rest(backend, ruled, leave, left, owner):
