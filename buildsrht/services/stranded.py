@@ -9,9 +9,8 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session, defer
-from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
 from buildsrht.config import duration_text
@@ -36,24 +35,21 @@ def end_stranded(backend: Backend) -> None:
         _end(backend, job)
 
 
-def _stranded(session: Session, seconds: int) -> list[Job]:
-    offers = list(runners.offers(session))
+def _stranded(session: Session, seconds: int) -> Sequence[Job]:
+    """Some of them. A label is whatever somebody writes, so there may be as many routes as jobs:
+    these are read twice, and not once for each."""
+    if not (offers := list(runners.offers(session))):
+        return []
     since = func.now() - timedelta(seconds=seconds)
     waits_long = (Job.status == JobStatus.QUEUED) & (Job.queued < since)
     asked = select(Job.image, Job.arch, Job.labels).where(waits_long).distinct()
     routes = [Route(image, arch, tuple(labels)) for image, arch, labels in session.execute(asked)]
-    return [
-        job
-        for route in routes
-        if offers and not any(offer.fits(route) for offer in offers)
-        for job in _of_route(session, waits_long, route)
-    ]
-
-
-def _of_route(session: Session, waits_long: ColumnElement[bool], route: Route) -> Sequence[Job]:
-    of_it = (Job.image == route.image) & (Job.arch == route.arch) & (Job.labels == [*route.labels])
-    asked = select(Job).where(waits_long, of_it).order_by(Job.queued, Job.id).limit(MOST_AT_ONCE)
-    return session.scalars(asked.options(defer(Job.manifest, raiseload=True))).all()
+    unfit = [route for route in routes if not any(offer.fits(route) for offer in offers)]
+    wanted = [(route.image, route.arch, [*route.labels]) for route in unfit[:MOST_AT_ONCE]]
+    is_of_one = tuple_(Job.image, Job.arch, Job.labels).in_(wanted)
+    found = select(Job).where(waits_long, is_of_one).order_by(Job.queued, Job.id)
+    jobs = found.options(defer(Job.manifest, raiseload=True)).limit(MOST_AT_ONCE)
+    return session.scalars(jobs).all()
 
 
 def _end(backend: Backend, job: Job) -> None:

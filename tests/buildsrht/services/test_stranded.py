@@ -77,3 +77,24 @@ def test_the_time_is_told_in_words(backend, limited, waited):
     with backend.transaction() as session:
         last = history.events_of(session, [job_id])[job_id][-1]
     assert last.cause == "No build host could run it within 2 hours."
+
+
+def test_one_of_many_routes_is_found_by_all_that_it_asks_for(backend, waited, fetch):
+    runners.report(backend, "host-1", {**FITTING, "labels": ["gpu"]})
+    wanted = [(), ("gpu",), ("nowhere",), ("gpu", "nowhere")]
+    ids = [waited(LONG) for _ in wanted]
+    with backend.transaction() as session:
+        for job_id, labels in zip(ids, wanted, strict=True):
+            session.execute(update(Job).where(Job.id == job_id).values(labels=[*labels]))
+
+    end_stranded(backend)
+
+    assert [fetch(job_id).status for job_id in ids] == ["queued", "queued", "failed", "failed"]
+
+
+def test_they_are_ended_some_at_a_time(backend, waited, fetch, monkeypatch):
+    monkeypatch.setattr("buildsrht.services.stranded.MOST_AT_ONCE", 2)
+    runners.report(backend, "host-1", OTHER)
+    ids = [waited(LONG) for _ in range(3)]
+    end_stranded(backend)
+    assert [fetch(job_id).status for job_id in ids] == ["failed", "failed", "queued"]
