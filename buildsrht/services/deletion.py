@@ -7,10 +7,12 @@ knows of. What is removed of jobs that stay (buildsrht.services.retention) goes 
 machine that was kept ends when its build host finds that it has no job any more.
 """
 
+import itertools
 import logging
+import time
 from typing import Any
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
@@ -24,6 +26,9 @@ log = logging.getLogger(__name__)
 
 # What storage has of a job is below these.
 KINDS = ("logs", "artifacts")
+# Of one lap of the janitor, who has lost jobs to end meanwhile.
+MOST_SECONDS = 5.0
+MOST_AT_ONCE = 1000
 
 
 def delete_job(backend: Backend, viewer: User, job_id: int) -> None:
@@ -71,12 +76,16 @@ def _execute(session: Session, statement: Any) -> None:
 def erase_deleted(backend: Backend) -> int:
     """Delete from storage what deleted jobs left there. Returns how many rows said so.
 
-    Each by itself, so that what cannot be deleted now keeps nothing else. Done twice, by two
-    janitors or after a crash, it is the same as once.
+    Each by itself, and in no order, so that what cannot be deleted now keeps nothing else. Storage
+    that is slow or away takes no more of the janitor's time than `MOST_SECONDS` and one row. Done
+    twice, by two janitors or after a crash, it is the same as once.
     """
+    deadline = time.monotonic() + MOST_SECONDS
     with backend.transaction() as session:
-        rows = session.scalars(select(Erasure).order_by(Erasure.id)).all()
-    return sum(_erase(backend, row) for row in rows)
+        some = select(Erasure).order_by(func.random()).limit(MOST_AT_ONCE)
+        rows = session.scalars(some).all()
+    in_time = itertools.takewhile(lambda _: time.monotonic() < deadline, rows)
+    return sum(_erase(backend, row) for row in in_time)
 
 
 def _erase(backend: Backend, row: Erasure) -> bool:

@@ -202,6 +202,16 @@ def test_what_cannot_be_erased_now_is_later_and_holds_up_nothing(
     assert stored() == []
 
 
+def test_storage_that_is_slow_takes_little_of_the_janitors_time(
+    backend, owner, full_job, monkeypatch
+):
+    delete_job(backend, owner, full_job().id)
+    monkeypatch.setattr(deletion, "MOST_SECONDS", 0)
+    assert erase_deleted(backend) == 0
+    monkeypatch.undo()
+    assert erase_deleted(backend) == 2
+
+
 def test_a_crash_between_bytes_and_row_costs_nothing(backend, owner, full_job, row_counts):
     job = full_job()
     delete_job(backend, owner, job.id)
