@@ -73,6 +73,9 @@ def prune_runners(_: Any, info: Any) -> list[Seen]:
 def _insist_on_administrator(context: Context) -> None:
     if not context.viewer.admin:
         raise Forbidden("build hosts are for administrators")
+    # Whoever let a program in was told of jobs, and not that it may stop the whole service.
+    if context.asker.client_id is not None:
+        raise Forbidden("build hosts are for administrators, and not for programs they let in")
 
 
 def _all(context: Context) -> list[Seen]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, update
 
+from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import Runner, User
 from buildsrht.services import accounts, runners
 from tests.build_host import claim
@@ -60,6 +61,16 @@ def test_what_is_refused_is_said(fail, backend, admin, make_job):
     claim(backend, make_job("queued").id, "host-1")
     refused = fail(MOVE, user=admin, to="RETIRED")
     assert "a job runs on host-1: drain it" in refused["message"]
+
+
+def test_a_program_that_an_administrator_let_in_has_none(backend, admin):
+    runners.report(backend, "host-1", FACTS)
+    program = Asker(admin, ("JOBS:RW",), client_id=1)
+    [refused] = execute(backend, program, Request(MOVE, {"to": "RETIRED"}))["errors"]
+    assert refused["extensions"]["code"] == "FORBIDDEN"
+    with backend.transaction() as session:
+        (host,) = runners.list_runners(session)
+    assert host.state == "active"
 
 
 @pytest.mark.parametrize(
