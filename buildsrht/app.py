@@ -28,8 +28,8 @@ def create_app(backend: Backend) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = _JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = backend.config.limits.request
-    threads = backend.config.web.threads + backend.config.web.streams
-    guarded = SlowClients(app.wsgi_app, share=max(1, threads // 2))
+    # A stream of events has a place of its own, and is not counted here.
+    guarded = SlowClients(app.wsgi_app, share=max(1, backend.config.web.threads // 2))
     traced = Traced(guarded, told=backend.config.journal.requests)
     # Whom a proxy serves, and nothing else that one might say.
     app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

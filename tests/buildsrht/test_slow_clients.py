@@ -157,7 +157,7 @@ def test_one_address_leaves_half_of_the_threads_to_others(servers, backend, tmp_
     """With the patience of every day: what is slow here goes on for as long as the test does."""
     form = "Content-Type: application/x-www-form-urlencoded"
     with (
-        serving_process.started(servers, backend, tmp_path, processes=1, threads=3, streams=5) as (
+        serving_process.started(servers, backend, tmp_path, processes=1, threads=8, streams=5) as (
             process,
             origin,
         ),
