@@ -96,3 +96,13 @@ def directory(option: str, facts: Room | Trouble, least: int) -> Finding:
     if facts.free < least:
         return bad(option, f"{said}, and {size_text(least)} are needed")
     return good(option, said)
+
+
+def reserve(config: Config, *, shared: bool) -> Finding:
+    if shared:
+        return doubtful(
+            "[storage] reserve",
+            f"{config.worker.path} is on the same disk: what builds write there drives out"
+            " artifacts; give one of them a disk of its own, or set [storage] size instead",
+        )
+    return good("[storage] reserve", f"only storage is on the disk of {config.storage.path}")

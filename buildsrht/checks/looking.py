@@ -130,10 +130,19 @@ def at_recipes(config: Config) -> int | Trouble:
 
 def at_directory(path: Path) -> Room | Trouble:
     def measure() -> Room:
-        place = next(each for each in (path, *path.parents) if each.exists())
+        place = _existing(path)
         return Room(path, shutil.disk_usage(place).free, _is_writable(place))
 
     return look(measure)
+
+
+def are_on_one_disk(one: Path, other: Path) -> bool:
+    """Whether what fills one leaves less room for the other."""
+    return _existing(one).stat().st_dev == _existing(other).stat().st_dev
+
+
+def _existing(path: Path) -> Path:
+    return next(each for each in (path, *path.parents) if each.exists())
 
 
 def _is_writable(place: Path) -> bool:

@@ -41,6 +41,9 @@ def _storage_room(config: Config) -> Iterator[Finding]:
         return
     room = looking.at_directory(config.storage.path)
     yield judging.directory("[storage] path", room, config.limits.artifact)
+    if config.storage.reserve is not None:
+        shared = looking.are_on_one_disk(config.storage.path, config.worker.path)
+        yield judging.reserve(config, shared=shared)
 
 
 def _mail(config: Config) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ import pytest
 
 from buildsrht.checks import Verdict, judging
 from buildsrht.checks.looking import KeyFacts, Room, Trouble
+from buildsrht.config import load
 from buildsrht.database import State
 
 
@@ -42,6 +43,11 @@ def test_the_database_of_a_newer_release_is_only_worth_a_warning():
 )
 def test_a_directory_must_be_writable_and_have_room(room, verdict):
     assert judging.directory("[storage] path", room, least=10).verdict == verdict
+
+
+@pytest.mark.parametrize(("shared", "verdict"), [(True, Verdict.DOUBTFUL), (False, Verdict.GOOD)])
+def test_a_reserve_of_a_disk_that_builds_fill_is_worth_a_warning(shared, verdict):
+    assert judging.reserve(load({}), shared=shared).verdict == verdict
 
 
 def test_storage_that_gives_back_something_else_is_a_problem():
