@@ -52,22 +52,27 @@ def unpin(backend: Backend, job_id: int, viewer: User) -> Job:
 
 
 def _require_room(backend: Backend, session: Session, job: Job) -> None:
+    """What was unpinned and is there only for its day of grace counts as well: who pinned in turn
+    would else keep all there is."""
     most = backend.config.limits.pinned
-    is_pinned = (Job.owner_id == job.owner_id) & (Job.pinned | (Job.id == job.id))
-    held = sum(
-        session.scalar(
-            select(func.coalesce(func.sum(row.size), 0))
-            .join(Job, Job.id == row.job_id)
-            .where(is_pinned, is_there)
-        )
-        or 0
-        for row, is_there in ((Artifact, Artifact.deleted.is_(None)), (Log, Log.removed.is_(None)))
-    )
+    lifetime = timedelta(seconds=backend.config.storage.artifact_lifetime)
+    is_pinned = Job.pinned | (Job.id == job.id)
+    is_in_grace = Artifact.created + lifetime < func.now()
+    held = _bytes_of(session, Artifact, job, Artifact.deleted.is_(None), is_pinned | is_in_grace)
+    held += _bytes_of(session, Log, job, Log.removed.is_(None), is_pinned)
     if held > most:
         raise Conflict(
             f"with job {job.id} {job.owner.canonical_name} would have pinned {size_text(held)}, "
             f"and {size_text(most)} is the most for one user: unpin another job before"
         )
+
+
+def _bytes_of(
+    session: Session, row: type[Artifact] | type[Log], job: Job, *which: ColumnElement[bool]
+) -> int:
+    """What such rows of the job's owner have together."""
+    size = select(func.coalesce(func.sum(row.size), 0)).join(Job, Job.id == row.job_id)
+    return session.scalar(size.where(Job.owner_id == job.owner_id, *which)) or 0
 
 
 def _let_expire(session: Session, job: Job, when: ColumnElement[datetime]) -> None:

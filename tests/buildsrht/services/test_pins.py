@@ -77,6 +77,21 @@ def test_one_user_pins_so_much_and_no_more(limited, job, make_job, keep_artifact
     assert fetch(other.id).pinned
 
 
+def test_what_has_only_its_day_of_grace_left_is_counted(
+    limited, backend, job, make_job, keep_artifact, owner
+):
+    """Or who pinned one job after the other would keep them all."""
+    pins.pin(backend, job.id, owner)
+    with backend.transaction() as session:
+        session.get_one(Artifact, 1).created -= timedelta(days=1000)
+    pins.unpin(backend, job.id, owner)
+    other = make_job("success")
+    keep_artifact(other, "out.bin", b"0123456789")
+
+    with pytest.raises(Conflict):
+        pins.pin(limited(pinned=15), other.id, owner)
+
+
 def test_what_others_pinned_is_not_counted(limited, job, make_job, keep_artifact, owner, stranger):
     limit = limited(pinned=15)
     pins.pin(limit, job.id, owner)
