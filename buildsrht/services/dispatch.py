@@ -75,20 +75,24 @@ SERVED = text('UPDATE "user" SET served = clock_timestamp() WHERE id = :owner_id
 # A moment ago a job may have been committed and not sent yet, or taken out of Redis by a host that
 # has not claimed it yet.
 SETTLE = timedelta(seconds=1)
-# What may be begun now as far as limits go, by route.
+# What may be begun now as far as limits go, by route, on each as many as if there were no other:
+# what waits for a host that is not there keeps none of the rest from those that are.
 DUE = text(
     """
-    SELECT image, arch, labels, id FROM (
-        SELECT *, rank() OVER (PARTITION BY owner_id ORDER BY queued, id) AS turn
+    WITH waiting AS (
+        SELECT *, rank() OVER (
+            PARTITION BY owner_id, image, arch, labels ORDER BY queued, id
+        ) AS turn
         FROM job WHERE status = 'queued' AND queued < now() - :settle
-    ) AS waiting
-    WHERE :per_user = 0 OR turn <= :per_user - (
-        SELECT count(*) FROM job WHERE status = 'running' AND owner_id = waiting.owner_id
+    ), allowed AS (
+        SELECT *, rank() OVER (PARTITION BY image, arch, labels ORDER BY queued, id) AS place
+        FROM waiting WHERE :per_user = 0 OR turn <= :per_user - (
+            SELECT count(*) FROM job WHERE status = 'running' AND owner_id = waiting.owner_id
+        )
     )
+    SELECT image, arch, labels, id FROM allowed
+    WHERE :in_all = 0 OR place <= :in_all - (SELECT count(*) FROM job WHERE status = 'running')
     ORDER BY image, arch, labels, queued, id
-    LIMIT CASE WHEN :in_all > 0 THEN greatest(
-        0, :in_all - (SELECT count(*) FROM job WHERE status = 'running')
-    ) END
     """
 )
 

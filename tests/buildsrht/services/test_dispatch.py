@@ -230,6 +230,30 @@ def test_nobody_is_woken_for_what_a_limit_holds_back(limited, make_job):
 
 
 @pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("limits", [{"user_jobs": 1}, {"jobs": 1}, {"user_jobs": 1, "jobs": 1}])
+def test_what_no_host_can_run_keeps_nobody_from_being_woken_for_the_rest(limited, make_job, limits):
+    make_job(manifest=asking("[nowhere]"))
+    make_job()
+    backend = limited(**limits)
+    backend.redis.flushall()
+    assert sorted(dispatch.announce_missing(backend)) == [1, 2]
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_one_users_limit_holds_back_keeps_nobody_from_being_woken_for_anothers(
+    limited, make_job, make_user
+):
+    ann, ben = make_user("ann"), make_user("ben")
+    make_job("running", user=ann)
+    for _ in range(3):
+        make_job(user=ann)
+    make_job(user=ben)
+    backend = limited(user_jobs=1, jobs=2)
+    backend.redis.flushall()
+    assert dispatch.announce_missing(backend) == [5]
+
+
+@pytest.mark.usefixtures("settled")
 def test_when_a_job_ends_what_waited_for_its_limit_wakes_a_host(limited, make_job):
     make_job("running")
     make_job()
