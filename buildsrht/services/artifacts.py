@@ -104,16 +104,16 @@ def _why_gone(artifact: Artifact) -> str:
 def discard_strays(backend: Backend, job_id: int) -> None:
     """Remove what a job's build host stored, or began to, and did not live to add a row for.
 
-    Logs only of a job that is over: those of another are being sealed, or go on.
+    Only of a job that is over: while one runs, or is begun again, its host adds to what is there.
     """
-    prefixes = [_storage_key(job_id, ""), f"logs/{job_id}/"]
-    for prefix in prefixes:
-        backend.storage.discard_unfinished(prefix)
     with backend.transaction() as session:
         is_over = session.scalar(select(Job.finished.is_not(None)).where(Job.id == job_id))
+        if not is_over:
+            return
         artifacts = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
         logs = session.scalars(select(Log).where(Log.job_id == job_id)).all()
     known = {*map(storage_key, artifacts), *(key for log in logs for key in Sealed.of(log))}
-    for prefix in prefixes if is_over else prefixes[:1]:
+    for prefix in (_storage_key(job_id, ""), f"logs/{job_id}/"):
+        backend.storage.discard_unfinished(prefix)
         for key in set(backend.storage.keys(prefix)) - known:
             backend.storage.delete(key)

@@ -98,6 +98,15 @@ def test_bytes_of_an_artifact_that_has_no_row_yet_are_removed(backend, crashed, 
     assert backend.storage.keys(f"artifacts/{job.id}/") == [f"artifacts/{job.id}/{kept.secret}"]
 
 
+def test_bytes_of_an_attempt_that_goes_on_are_left_alone(backend, crashed, fetch):
+    job, _ = crashed
+    with backend.transaction() as session:
+        session.execute(update(Job).where(Job.id == job.id).values(attempt=2))
+    backend.storage.put(f"artifacts/{job.id}/0123456789abcdef", [b"row to come"])
+    janitor.sweep_host(backend)
+    assert backend.storage.keys(f"artifacts/{job.id}/") != []
+
+
 def test_bytes_of_a_log_that_no_row_counts_are_removed(backend, crashed):
     job, _ = crashed
     backend.storage.put(f"logs/{job.id}/setup-01234567", [b"stray"])
