@@ -314,6 +314,8 @@ def _not_ended(job: Job) -> str:
 def _seal_lost_logs(backend: Backend, session: Session, job: Job, cause: str) -> list[LogName]:
     """Keep what Redis has of a lost host's logs, and say on the last one what happened."""
     names = log_names(session, job.id)
+    # Its host may still be there, and not know: nobody shall be shown what is not kept.
+    backend.logs.fence(names[0], job.attempt + 1)
     written = [name for name in names if backend.redis.exists(name.live_key)] or names[:1]
     said = f"\n{cause}\n".encode()
     for name in written:

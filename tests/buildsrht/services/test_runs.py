@@ -244,6 +244,23 @@ def test_a_job_that_cannot_be_ended_now_holds_up_no_other(
     assert read_log(backend, name)[1] == b"written\nThe build host host-1 was lost.\n"
 
 
+def test_a_host_that_was_lost_shows_nobody_what_is_not_kept(
+    backend, run, lose_host, write_log, fetch, monkeypatch
+):
+    write_log(fetch(1), "build", b"kept")
+    lose_host()
+    put, name = backend.storage.put, LogName(1, run.task_ids["build"])
+
+    def while_it_writes_on(key, chunks):
+        backend.logs.append(name, run.attempt, 4, b", and not kept")
+        assert backend.logs.live_view(name).size == 4
+        return put(key, chunks)
+
+    monkeypatch.setattr(backend.storage, "put", while_it_writes_on)
+    assert runs.expire_leases(backend) == [1]
+    assert read_log(backend, name)[1] == b"kept\nThe build host host-1 was lost.\n"
+
+
 def test_a_host_that_comes_back_cannot_change_what_was_sealed(
     backend, run, lose_host, fetch, write_log
 ):
