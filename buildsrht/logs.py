@@ -255,6 +255,12 @@ class Logs:
         except FileNotFoundError:
             return b"", b""
 
+    def since_first_attempt(self, name: LogName, data: bytes, marks: bytes) -> tuple[bytes, bytes]:
+        """What an attempt has of the log; or what the ones before wrote, if it was lost before it
+        had put that in front, or Redis was wiped."""
+        earlier, earlier_marks = self.earlier(name)
+        return (data, marks) if data.startswith(earlier) else (earlier, earlier_marks)
+
     def seal(
         self,
         session: Session,

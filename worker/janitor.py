@@ -46,7 +46,7 @@ from worker import cgroups, intake, inventory, pruning, snapshots
 from worker.confinement import is_ours
 from worker.directories import is_in_use, locked, owner_of
 from worker.kept import clearing
-from worker.logbook import hand_back_spooled, seal_spool, spooled_logs
+from worker.logbook import hand_back_spooled, seal_spool, seal_unwritten, spooled_logs
 from worker.qemu import escaped
 
 log = logging.getLogger(__name__)
@@ -242,6 +242,8 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
     if hand_back_spooled(backend, job_id, attempt, lost, logs):
         return
     said = f"\n{lost}\n".encode()
+    if not logs:
+        seal_unwritten(backend, job_id, attempt, said)
     for name, spool in logs:
         seal_spool(backend, name, attempt, spool, last_words=said if name == logs[-1][0] else b"")
     with backend.transaction() as session:

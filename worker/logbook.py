@@ -169,6 +169,16 @@ def seal_spool(
     marks_of(spool).unlink(missing_ok=True)
 
 
+def seal_unwritten(backend: Backend, job_id: int, attempt: int, last_words: bytes) -> None:
+    """The same of the setup log, by a run that was lost before it had a spool."""
+    name = LogName(job_id, None)
+    data, marks = backend.logs.since_first_attempt(name, b"", b"")
+    with backend.transaction() as session:
+        is_ours = backend.logs.seal(session, name, attempt, iter([data, last_words]), marks)
+    if is_ours:
+        backend.logs.drop_live(name, attempt)
+
+
 def hand_back_spooled(
     backend: Backend,
     job_id: int,

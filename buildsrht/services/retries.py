@@ -51,7 +51,7 @@ def hand_back(
         if job is None or job.attempt >= most or not _is_untouched(session, job):
             return False
         name = LogName(job.id, None)
-        data, marks = written()
+        data, marks = backend.logs.since_first_attempt(name, *written())
         why = "" if is_said else f"\n{cause}\n"
         words = f"{why}The job is begun again: attempt {job.attempt + 1} of {most}.\n".encode()
         with unhurried(session):

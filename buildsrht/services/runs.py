@@ -9,7 +9,6 @@ import enum
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -320,6 +319,8 @@ def _seal_lost_logs(backend: Backend, session: Session, job: Job, cause: str) ->
     said = f"\n{cause}\n".encode()
     for name in written:
         last_words = [said] if name == written[-1] else []
-        chunks = chain(backend.logs.live_chunks(name), last_words)
-        backend.logs.seal(session, name, job.attempt, chunks, backend.logs.live_marks(name))
+        data, marks = b"".join(backend.logs.live_chunks(name)), backend.logs.live_marks(name)
+        if name.task_id is None:
+            data, marks = backend.logs.since_first_attempt(name, data, marks)
+        backend.logs.seal(session, name, job.attempt, iter([data, *last_words]), marks)
     return written

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, update
 
 from buildsrht import processes
+from buildsrht.logs import LogName
 from buildsrht.models import (
     AuthorizationCode,
     Delivery,
@@ -31,6 +33,7 @@ from buildsrht.services import deletion, duties, grants, history, hooks, jobs, r
 from buildsrht.services.clients import COMMAND_LINE
 from tests.archives import archive
 from tests.build_host import claim
+from tests.worker.conftest import replace_in
 from tests.worker.fakes import fake_boot, perform, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
 from worker import intake, janitor
@@ -73,6 +76,37 @@ def test_why_it_failed_is_with_its_end(backend, crashed, fetch):
         [*_, end] = history.transitions_of(session, [fetch(1)])[1]
     runner = backend.config.worker.name
     assert end.cause == f"The process that ran this job on {runner} died."
+
+
+@pytest.fixture
+def unwritten(backend, make_job):
+    """A second attempt whose process died before it had a spool; returns its job."""
+    job = make_job()
+    with backend.transaction() as session:
+        session.execute(update(Job).where(Job.id == job.id).values(attempt=1))
+    run = claim(backend, job.id, backend.config.worker.name)
+    assert run.attempt == 2
+    backend.logs.keep_earlier(LogName(job.id, None), b"the first attempt\n", b"")
+    directory = backend.config.worker.path / f"{job.id}-{run.attempt}"
+    directory.mkdir(parents=True)
+    (directory / OWNER).write_text(DEAD)
+    return job
+
+
+def test_what_was_written_before_outlives_an_attempt_that_wrote_nothing(backend, unwritten, fetch):
+    janitor.sweep_host(backend)
+    assert fetch(unwritten.id).status == JobStatus.QUEUED
+    kept, _ = backend.logs.earlier(LogName(unwritten.id, None))
+    assert kept.startswith(b"the first attempt\n")
+
+
+def test_the_last_attempt_that_wrote_nothing_has_a_log_that_says_why(backend, unwritten):
+    once_more = replace_in(backend.config, "worker", attempts=2)
+    janitor.sweep_host(replace(backend, config=once_more))
+    outcome = outcome_of(backend, unwritten.id)
+    assert outcome.status == JobStatus.FAILED
+    assert outcome.setup_log.startswith("the first attempt\n")
+    assert outcome.setup_log.endswith("died.\n")
 
 
 def test_a_sweep_that_has_to_be_repeated_says_it_once(backend, crashed, monkeypatch):

@@ -103,6 +103,19 @@ def test_its_log_says_so_and_goes_on(backend, writer, lose, go_on):
     assert read(backend) == f"starting\n{AGAIN}starting anew\n"
 
 
+def test_not_a_byte_is_lost_by_attempts_that_have_written_none_of_their_own(backend, writer, lose):
+    for host in ("host-2", "host-3"):
+        assert lose() == [1]
+        backend.redis.flushdb()
+        claim(backend, 1, host)
+
+    assert lose() == [1]
+
+    said = read(backend)
+    assert said.startswith(f"starting\n{AGAIN}")
+    assert said.endswith("\nThe build host host-3 was lost.\n")
+
+
 def test_not_a_byte_is_lost_with_a_redis_that_is_wiped_meanwhile(backend, writer, lose, go_on):
     lose()
     backend.redis.flushdb()
