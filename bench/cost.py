@@ -130,7 +130,8 @@ def _end(backend: Backend, run: Run, writers: list[LogWriter]) -> None:
         writer.close()
         seal_spool(backend, writer.name, run.attempt, writer.spool)
     runs.move_run_task(backend, run, run.task_ids[TASK], TaskStatus.SUCCESS)
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    with backend.transaction() as session:
+        runs.finish(session, run, JobStatus.SUCCESS)
 
 
 def _database(backend: Backend) -> dict[str, Any]:

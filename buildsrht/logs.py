@@ -275,13 +275,14 @@ class Logs:
         of a build host and a janitor that gave it up, the first one to come here decides. Of a job
         that was deleted nothing is kept. False if the log is another attempt's by now, or will be.
         """
-        session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
-        # Until the caller commits the job cannot be deleted.
+        # Until the caller commits the job cannot be deleted. The row is first, as it is for whoever
+        # gives a job up and seals its logs then.
         row = session.execute(
             select(Job.attempt, Job.status)
             .where(Job.id == name.job_id)
             .with_for_update(read=True, key_share=True)
         ).one_or_none()
+        session.execute(select(func.pg_advisory_xact_lock(SEAL_LOCK, name.job_id)))
         if row and (row.attempt != attempt or row.status == JobStatus.QUEUED):
             return False
         if row is None or _sealed(session, [name]):

@@ -3,7 +3,7 @@
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, LogWriter
-from buildsrht.models import Job, JobStatus, TaskStatus
+from buildsrht.models import Fault, Job, JobStatus, TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.jobs import log_name
 from buildsrht.services.runs import Run
@@ -17,6 +17,18 @@ def claim(backend: Backend, job_id: int, runner: str) -> Run | None:
             return runs.begin(backend, session, job_id, runner)
     except Conflict:
         return None
+
+
+def finish(
+    backend: Backend,
+    run: Run,
+    status: JobStatus,
+    cause: str | None = None,
+    fault: Fault | None = None,
+) -> JobStatus:
+    """End a job whose logs are no matter; returns how it ended."""
+    with backend.transaction() as session:
+        return runs.finish(session, run, status, cause, fault)
 
 
 class BuildHost:
@@ -50,7 +62,7 @@ class BuildHost:
     def finish(self, status: str = "success") -> None:
         for task in {None, *self._writers}:
             self._seal(task)
-        runs.finish(self._backend, self._run, JobStatus(status))
+        finish(self._backend, self._run, JobStatus(status))
 
     def _move(self, task: str, to: TaskStatus) -> None:
         runs.move_run_task(self._backend, self._run, self._run.task_ids[task], to)

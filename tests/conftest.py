@@ -25,12 +25,12 @@ from buildsrht.config import Config
 from buildsrht.keys import make_missing
 from buildsrht.logs import Logs, LogWriter, spool_chunks, spool_marks
 from buildsrht.models import Artifact, Base, Job, JobStatus, User
-from buildsrht.services import artifacts, jobs, runs, sign_ins, tokens
+from buildsrht.services import artifacts, jobs, sign_ins, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
 from buildsrht.storage import open_storage
 from tests.browser import Browser
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.s3_server import BUCKET, S3Server, s3_server
 
 RECIPES = {
@@ -294,7 +294,7 @@ def _bring_to(backend: Backend, job_id: int, status: JobStatus) -> None:
         return
     run = claim(backend, job_id, RUNNER)
     if run and status.is_final:
-        runs.finish(backend, run, status)
+        finish(backend, run, status)
 
 
 @pytest.fixture

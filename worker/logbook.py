@@ -5,9 +5,12 @@ end everything is sealed into storage. Together they may not exceed the operator
 named by `mask` is in none of them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.logs import MARKS, LogName, LogWriter, marks_of, spool_chunks, spool_marks
@@ -20,6 +23,11 @@ from worker.patience import patiently
 
 SPOOL = "spool"
 SpooledLog = tuple[LogName, Path]
+Result = TypeVar("Result")
+
+
+def _nothing(_: Session) -> Any:
+    return None
 
 
 class OutputLimitReached(RunnerError):
@@ -41,7 +49,6 @@ class Logbook:
         self._hidden: set[bytes] = set()
         self._masker: Masker | None = None
         self._has_warned = False
-        self._is_handed_back = False
         self.setup = self._open(None)
         self.current = self.setup
 
@@ -125,27 +132,30 @@ class Logbook:
         self._flush()
         found = spooled_logs(self._job_id, self._directory.parent)
         job = (self._job_id, self._attempt)
-        self._is_handed_back = patiently(
+        is_handed_back = patiently(
             lambda: hand_back_spooled(self._backend, *job, cause, found, is_said=True),
             self._backend.config.worker.patience,
         )
-        return self._is_handed_back
-
-    def close(self) -> None:
-        """Seal every log. Afterwards the spool is not needed any more."""
-        if self._is_handed_back:
+        if is_handed_back:
             self.setup.close()
-            return
+        return is_handed_back
+
+    def close(self, last: Callable[[Session], Result] = _nothing) -> Result:
+        """Seal every log, and do `last` in the transaction of the last one: both or neither.
+
+        Returns what that returns. Afterwards the spool is not needed any more."""
         if self.current is not self.setup:
             self.end_task()
         self._flush()
         self.setup.close()
-        self._seal(self.setup.name)
+        return self._seal(self.setup.name, last)
 
-    def _seal(self, name: LogName) -> None:
+    def _seal(self, name: LogName, last: Callable[[Session], Result] = _nothing) -> Result:
         spool = self._directory / spool_name(name)
         patience = self._backend.config.worker.patience
-        patiently(lambda: seal_spool(self._backend, name, self._attempt, spool), patience)
+        return patiently(
+            lambda: seal_spool(self._backend, name, self._attempt, spool, last=last), patience
+        )
 
 
 def spool_name(name: LogName) -> str:
@@ -153,9 +163,16 @@ def spool_name(name: LogName) -> str:
 
 
 def seal_spool(
-    backend: Backend, name: LogName, attempt: int, spool: Path, last_words: bytes = b""
-) -> None:
-    """Move one spool file into storage, and the log with it out of Redis.
+    backend: Backend,
+    name: LogName,
+    attempt: int,
+    spool: Path,
+    *,
+    last_words: bytes = b"",
+    last: Callable[[Session], Result] = _nothing,
+) -> Result:
+    """Move one spool file into storage, and the log with it out of Redis; and do `last` in the same
+    transaction, and return what that returns.
 
     `last_words` end the sealed log. The spool stays as it is until then, so that trying again
     after an error says them once.
@@ -163,10 +180,12 @@ def seal_spool(
     with backend.transaction() as session:
         chunks = chain(spool_chunks(spool), [last_words])
         is_ours = backend.logs.seal(session, name, attempt, chunks, spool_marks(spool))
+        result = last(session)
     if is_ours:
         backend.logs.drop_live(name, attempt)
     spool.unlink()
     marks_of(spool).unlink(missing_ok=True)
+    return result
 
 
 def seal_unwritten(backend: Backend, job_id: int, attempt: int, last_words: bytes) -> None:

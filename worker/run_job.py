@@ -1,11 +1,12 @@
 """One job from its turn to its end: the function that RQ calls in a process of its own.
 
-    taken ─▶ run directory ─▶ watch ─▶ boot ─▶ the steps ─▶ machine destroyed ─▶ logs sealed ─▶ end
-                                               └▶ machine promised ─▶ logs sealed ─▶ end ─▶ frozen
+    taken ─▶ run directory ─▶ watch ─▶ boot ─▶ the steps ─▶ machine destroyed ─▶ logs sealed, end
+                                               └▶ machine promised ─▶ logs sealed, end ─▶ frozen
 
-A job's final status is the last thing that happens: whoever sees it finds its logs complete and
-nothing of it left on this host. But where the machine is kept for the job's owner, it is frozen
-after that, as nobody shall wait for it. If this process is killed, worker.janitor does the rest.
+A job's final status is in one transaction with the seal of its last log, when its machine is gone:
+whoever sees it finds its logs complete, and a run that dies before has left a log that the janitor
+can end with words of its own. But where the machine is kept for the job's owner, it is frozen after
+that, as nobody shall wait for it. If this process is killed, worker.janitor does the rest.
 """
 
 import logging
@@ -104,8 +105,8 @@ ENDS = {
     Interruption.CANCELLED: End(JobStatus.CANCELLED),
     Interruption.TIMEOUT: End(JobStatus.TIMEOUT, fault=Fault.BUILD),
     Interruption.HANDED_BACK: End(JobStatus.FAILED, fault=Fault.SERVICE, again=True),
-    # By then it is for others to end.
-    Interruption.LOST: End(JobStatus.FAILED, fault=Fault.SERVICE),
+    # Others may have ended it by then; but if nobody was heard, it is still ours.
+    Interruption.LOST: End(JobStatus.FAILED, fault=Fault.SERVICE, again=True),
 }
 
 
@@ -136,16 +137,18 @@ def perform(backend: Backend, run: Run, start: Start) -> None:
     ):
         log.info("begun, with %s (%s)", run.image, run.arch)
         with owned_directory(directory), ExitStack() as machines:
-            with closing(Logbook(backend, run.job_id, run.attempt, directory)) as logbook:
-                attempt = _Attempt(backend, run, watch, logbook, directory)
-                end, promise = attempt.make(start, machines)
-                if end.again and end.cause and logbook.hand_back(end.cause):
-                    return
-            if promise:
-                _finish_and_keep(backend, run, watch, end, promise)
+            logbook = Logbook(backend, run.job_id, run.attempt, directory)
+            attempt = _Attempt(backend, run, watch, logbook, directory)
+            end, promise = attempt.make(start, machines)
+            if end.again and end.cause and logbook.hand_back(end.cause):
                 return
-        if watch.interruption != Interruption.LOST:
-            _finish(backend, run, end)
+            if promise:
+                # From the moment when the job is over it is not ours any more, which must not kill
+                # its machine.
+                watch.let_go()
+            ended = _finish(backend, run, logbook, end)
+            if promise:
+                _keep_or_not(promise, ended == end.status and not watch.interruption)
 
 
 @contextmanager
@@ -172,26 +175,22 @@ def run_name(run: Run) -> str:
     return f"{run.job_id}-{run.attempt}"
 
 
-def _finish(backend: Backend, run: Run, end: End) -> JobStatus | None:
-    """End the job; returns how it ended, None if somebody else ended it."""
+def _finish(backend: Backend, run: Run, logbook: Logbook, end: End) -> JobStatus | None:
+    """Seal the logs and end the job; returns how it ended, None if somebody else ended it."""
     try:
-        status = patiently(
-            lambda: runs.finish(backend, run, end.status, end.cause, end.fault),
-            backend.config.worker.patience,
+        status = logbook.close(
+            lambda session: runs.finish(session, run, end.status, end.cause, end.fault)
         )
     except Conflict:
         log.warning("ended by somebody else, as its claim had expired")
+        logbook.close()
         return None
     log.info("ended: %s", status)
     return status
 
 
-def _finish_and_keep(backend: Backend, run: Run, watch: Watch, end: End, promise: Promise) -> None:
-    # From the moment when the job is over it is not ours any more, which must not kill its machine.
-    watch.let_go()
-    is_lost = watch.interruption is Interruption.LOST
-    ended = None if is_lost else _finish(backend, run, end)
-    if ended == end.status and not watch.interruption:
+def _keep_or_not(promise: Promise, is_to_be_kept: bool) -> None:
+    if is_to_be_kept:
         promise.keep()
     else:
         promise.withdraw(keeping.ENDED_OTHERWISE)

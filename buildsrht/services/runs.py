@@ -150,7 +150,7 @@ def record_plan(backend: Backend, run: Run, **facts: Any) -> None:
 
 
 def finish(
-    backend: Backend,
+    session: Session,
     run: Run,
     status: JobStatus,
     cause: str | None = None,
@@ -161,17 +161,14 @@ def finish(
     A cancel that was accepted wins over any other end, so that its `{}` was never a lie. Raises
     Conflict when the job is no longer ours.
     """
-    with backend.transaction() as session:
-        try:
-            not_cancelled = Job.cancel_requested.is_(None)
-            end_job(
-                session, run.job_id, status, run.is_ours, not_cancelled, cause=cause, fault=fault
-            )
-            return status
-        except Conflict:
-            cause = session.scalar(select(Job.cancel_cause).where(Job.id == run.job_id))
-            end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours, cause=cause)
-            return JobStatus.CANCELLED
+    try:
+        not_cancelled = Job.cancel_requested.is_(None)
+        end_job(session, run.job_id, status, run.is_ours, not_cancelled, cause=cause, fault=fault)
+        return status
+    except Conflict:
+        cause = session.scalar(select(Job.cancel_cause).where(Job.id == run.job_id))
+        end_job(session, run.job_id, JobStatus.CANCELLED, run.is_ours, cause=cause)
+        return JobStatus.CANCELLED
 
 
 def end_job(

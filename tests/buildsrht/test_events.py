@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from buildsrht.models import Delivery, DeliveryStatus, JobEvent, JobStatus, TaskStatus, Webhook
 from buildsrht.services import runs
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 RUNNER = "host-1"
 
@@ -58,7 +58,7 @@ def test_every_move_of_a_job_and_of_its_tasks_is_an_event(backend, make_job, eve
     job = make_job("queued")
     run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.RUNNING)
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
 
     assert events(job) == [
         ("created", "queued", None, 0),

@@ -16,7 +16,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import Delivery, Job, JobGroup, JobStatus, TaskStatus
 from buildsrht.services import groups, jobs, runs, triggers
 from buildsrht.status import move_job
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 CONDITIONS = ("always", "success", "failure")
 
@@ -163,7 +163,7 @@ def group(make_job, backend, owner):
 
     def end(*statuses):
         for run, status in zip(running, statuses, strict=False):
-            runs.finish(backend, run, JobStatus(status))
+            finish(backend, run, JobStatus(status))
 
     end.runs = running
     return end
@@ -237,8 +237,7 @@ def test_the_last_two_jobs_that_end_at_the_same_moment_fire_once(group, backend,
         in_step = InStep(**vars(backend), barrier=Barrier(2), has_ended=set())
         with ThreadPoolExecutor(2) as threads:
             ended = [
-                threads.submit(runs.finish, in_step, run, JobStatus.SUCCESS)
-                for run in group.runs[1:]
+                threads.submit(finish, in_step, run, JobStatus.SUCCESS) for run in group.runs[1:]
             ]
             assert [future.result(20) for future in ended] == [JobStatus.SUCCESS] * 2
         assert owed() == ["always", "success"], round_
@@ -265,7 +264,7 @@ def test_cancelling_a_group_while_its_jobs_end_never_waits_for_ever(group, backe
             return "over"
 
     def end(run):
-        return runs.finish(backend, run, JobStatus.SUCCESS)
+        return finish(backend, run, JobStatus.SUCCESS)
 
     with ThreadPoolExecutor(4) as threads:
         ended = [threads.submit(cancel), *(threads.submit(end, run) for run in group.runs)]
@@ -282,7 +281,7 @@ def test_a_group_whose_finisher_was_killed_is_finished_by_the_janitor_once(
     # As if the process had been killed after its commit.
     monkeypatch.setattr(Backend, "_send", lambda *_: None)
     group.runs[:2] = []
-    runs.finish(backend, group.runs[0], JobStatus.SUCCESS)
+    finish(backend, group.runs[0], JobStatus.SUCCESS)
     assert (owed(), finished(backend)) == ([], False)
 
     assert triggers.finish_groups(backend) == [1]

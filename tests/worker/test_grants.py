@@ -17,6 +17,7 @@ from werkzeug.serving import make_server
 
 from buildsrht.models import JobStatus, Token
 from buildsrht.services import runs
+from tests.build_host import finish
 from tests.worker.fakes import fake_boot, perform
 from tests.worker.outcome import Outcome, assert_nothing_is_left, outcome_of
 from worker import janitor, machines
@@ -198,7 +199,7 @@ def test_a_run_that_lost_its_job_gets_none(backend, make_job, row_counts):
     @contextmanager
     def boot_too_long(wanted):
         run = runs.Run(1, 1, backend.config.worker.name, 1, "", "", "", "", True, {})
-        runs.finish(backend, run, JobStatus.FAILED)
+        finish(backend, run, JobStatus.FAILED)
         with fake_boot(wanted) as machine:
             yield machine
 

@@ -32,7 +32,7 @@ from buildsrht.models import (
 from buildsrht.services import deletion, duties, grants, history, hooks, jobs, runs, sign_ins, trees
 from buildsrht.services.clients import COMMAND_LINE
 from tests.archives import archive
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.worker.conftest import replace_in
 from tests.worker.fakes import fake_boot, perform, work_horse
 from tests.worker.outcome import assert_nothing_is_left, outcome_of, read_log, sealed_logs
@@ -204,7 +204,7 @@ def long_ago(backend):
 
 def test_a_process_that_does_not_notice_that_its_job_is_over_is_killed(backend, hanging):
     run, process, directory = hanging
-    runs.finish(backend, run, JobStatus.CANCELLED)
+    finish(backend, run, JobStatus.CANCELLED)
     janitor.sweep_host(backend)
     assert process.poll() is None
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, update
 
+from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, spool_chunks
 from buildsrht.models import Job
 from buildsrht.services import runs
@@ -162,7 +163,7 @@ def test_a_log_that_its_run_did_not_live_to_seal_has_its_marks(
 
     logs = spooled_logs(job.id, tmp_path)
     for name, spool in logs:
-        seal_spool(backend, name, 1, spool, b"lost\n")
+        seal_spool(backend, name, 1, spool, last_words=b"lost\n")
 
     assert [name.task_id for name, _ in logs] == [None, job.tasks[0].id]
     with backend.transaction() as session:
@@ -193,3 +194,18 @@ def test_a_run_that_was_given_up_seals_nothing_and_takes_nothing_away(backend, m
 
     books[1].close()
     assert (read_log(backend, 1), sealed_logs(backend, 1)) == (before, 1)
+
+
+def test_the_setup_log_is_sealed_with_what_ends_the_job_or_not_at_all(open_logbook, backend, job):
+    logbook = open_logbook()
+    logbook.say("said")
+
+    def refuse(_):
+        raise Conflict("it has ended")
+
+    with pytest.raises(Conflict):
+        logbook.close(refuse)
+    assert (read_log(backend, job.id), sealed_logs(backend, job.id)) == (b"said\n", 0)
+
+    assert logbook.close(lambda session: session.get(Job, job.id).status) == "running"
+    assert (read_log(backend, job.id), sealed_logs(backend, job.id)) == (b"said\n", 1)

@@ -488,6 +488,33 @@ def test_a_job_that_runs_out_of_time_before_it_has_a_machine_is_not_to_blame(
     assert (fetch(1).status, fetch(1).fault) == (JobStatus.TIMEOUT, Fault.SERVICE)
 
 
+def test_a_database_that_is_away_for_long_before_the_first_task_costs_an_attempt(
+    backend, make_job, fetch, monkeypatch
+):
+    hurried = limited(backend, "worker", patience=1)
+    job = make_job(manifest=manifest_of())
+
+    def away(*_):
+        raise OperationalError("SELECT", {}, Exception("the database is away"))
+
+    @contextmanager
+    def boot_for_ever(wanted):
+        killed = threading.Event()
+        with wanted.guard(killed.set), monkeypatch.context() as patched:
+            patched.setattr(runs, "check", away)
+            assert killed.wait(30)
+            raise GuestLost
+        yield
+
+    perform(hurried, job.id, boot_for_ever)
+    assert fetch(1).status == JobStatus.QUEUED
+    perform(backend, job.id, fake_boot)
+
+    outcome = outcome_of(backend, job.id)
+    assert (outcome.status, fetch(1).attempt) == (JobStatus.SUCCESS, 2)
+    assert "not heard of in time.\nThe job is begun again" in outcome.setup_log
+
+
 def test_what_another_attempt_would_meet_as_well_is_told_at_once(run_manifest, fetch):
     outcome = run_manifest(boot=fails_at_first(ImageMissing("not built here")))
     assert (outcome.status, fetch(1).fault) == (JobStatus.FAILED, Fault.SERVICE)

@@ -28,13 +28,12 @@ import os, signal
 from buildsrht import config
 from buildsrht.backend import Backend, open_backend
 from buildsrht.models import JobStatus
-from buildsrht.services import runs
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 backend = open_backend(config.load())
 run = claim(backend, 1, "host-1")
 Backend._send = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-runs.finish(backend, run, JobStatus.SUCCESS)
+finish(backend, run, JobStatus.SUCCESS)
 """
 
 

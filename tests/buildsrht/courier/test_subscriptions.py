@@ -13,7 +13,7 @@ from buildsrht.graphql import answers
 from buildsrht.graphql.execution import Asker, Request, execute
 from buildsrht.models import JobStatus, OAuthClient, OAuthGrant, TaskStatus, Visibility, Webhook
 from buildsrht.services import jobs, runs, triggers, webhooks
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.buildsrht.courier.conftest import receiving
 from tests.buildsrht.courier.test_webhook import verify
 
@@ -100,7 +100,7 @@ def test_events_in_quick_succession_each_show_their_own_state(
     job = make_job("queued")
     run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, job.tasks[0].id, TaskStatus.RUNNING)
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
 
     courier()
 

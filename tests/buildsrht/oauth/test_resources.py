@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import func, select, update
 
 from buildsrht.models import JobStatus, Token, Visibility
-from buildsrht.services import jobs, runs, tokens
-from tests.build_host import claim
+from buildsrht.services import jobs, tokens
+from tests.build_host import claim, finish
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_a_token_of_a_job_opens_what_it_was_granted_while_the_job_runs(ask, clie
     refused = client.post("/api/jobs", headers={"Authorization": f"Bearer {text}"}, json={})
     assert refused.status_code == 403
 
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
 
     assert_invalid(ask(f"Bearer {text}"))
 

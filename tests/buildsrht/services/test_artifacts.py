@@ -5,8 +5,8 @@ from sqlalchemy import func, update
 
 from buildsrht.errors import Conflict
 from buildsrht.models import Artifact, JobStatus
-from buildsrht.services import artifacts, deletion, retention, runs
-from tests.build_host import claim
+from buildsrht.services import artifacts, deletion, retention
+from tests.build_host import claim, finish
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_transfer_that_breaks_off_keeps_nothing(backend, run, row_counts, stor
 
 
 def test_a_host_whose_job_was_ended_meanwhile_keeps_nothing(backend, run, row_counts, stored):
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
     before = row_counts()
 
     with pytest.raises(Conflict, match="no longer run by host-1"):

@@ -11,6 +11,7 @@ from buildsrht.models import JobStatus, Runner, RunnerState
 from buildsrht.queue import Route
 from buildsrht.services import dispatch, runners, runs
 from buildsrht.services.dispatch import Offer, take
+from tests.build_host import finish
 
 TRIXIE = ("debian/trixie", "amd64")
 OFFER = Offer("host-1", frozenset([TRIXIE]))
@@ -29,7 +30,7 @@ def taken(backend):
 
 def end(backend, job_id, runner="host-1"):
     run = runs.Run(job_id, 1, runner, 1, "", "", "", "", False, {})
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
 
 
 def asking(labels):

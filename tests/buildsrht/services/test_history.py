@@ -7,7 +7,7 @@ from sqlalchemy import delete, update
 
 from buildsrht.models import EventKind, Job, JobEvent, JobStatus, TaskStatus, Visibility
 from buildsrht.services import groups, history, jobs, runs
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.conftest import RUNNER
 
 P, Q, R, S, F, C = (
@@ -71,7 +71,7 @@ def test_everything_that_happens_is_an_event_with_the_state_from_then_on(
     run = claim(backend, job.id, RUNNER)
     runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     jobs.update_job(backend, job.id, owner, note="watch this")
-    runs.finish(backend, run, F, "task build: exit status 1")
+    finish(backend, run, F, "task build: exit status 1")
     found = [
         (
             *(event.kind.value, event.status.value, event.task and event.task.name),
@@ -136,7 +136,7 @@ def test_whoever_was_the_first_to_cancel_a_job_that_runs_is_the_cause(
     run = claim(backend, job.id, RUNNER)
     for viewer in (admin, owner):
         jobs.cancel(backend, job.id, viewer)
-    assert runs.finish(backend, run, F, "task build: exit status 1") == C
+    assert finish(backend, run, F, "task build: exit status 1") == C
     assert transitions(job)[-1][2:5] == (C, 1, "~admin cancelled it.")
 
 

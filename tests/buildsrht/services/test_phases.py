@@ -8,7 +8,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import EventKind, Job, JobEvent, JobStatus, Task, TaskStatus
 from buildsrht.services import history, phases, runs
 from buildsrht.services.phases import Name, phases_of
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -128,7 +128,7 @@ def test_what_a_build_host_writes_is_read(backend, make_job, fetch):
 
 def test_who_lost_a_job_writes_nothing_of_it(backend, make_job, fetch):
     run = claim(backend, make_job().id, "host-1")
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
 
     with pytest.raises(Conflict):
         phases.begin(backend, run, Name.SOURCES)

@@ -9,7 +9,7 @@ from buildsrht.models import JobStatus
 from buildsrht.services import plans, runs, trees
 from buildsrht.services.plans import PlannedSource, PlannedStep
 from tests.archives import archive
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.conftest import RUNNER
 from worker import steps
 
@@ -112,7 +112,7 @@ def test_the_build_host_adds_what_only_it_knows_fact_by_fact(make, plan_of, back
 def test_a_build_host_that_lost_the_job_adds_nothing(make, fetch, backend):
     job = make()
     run = claim(backend, job.id, RUNNER)
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
     with pytest.raises(Conflict):
         runs.record_plan(backend, run, layer="late")
     assert fetch(job.id).plan == {}

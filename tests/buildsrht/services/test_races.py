@@ -19,6 +19,7 @@ from buildsrht.errors import Conflict
 from buildsrht.models import Job, JobStatus, TaskStatus, User
 from buildsrht.services import administration, jobs, runs
 from buildsrht.services.groups import create_group
+from tests import build_host
 from tests.build_host import claim
 
 WAITING = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
@@ -94,7 +95,7 @@ def verbs(owner):
         return "done" if claim(backend, 1, "host-1") else "refused"
 
     def finish(backend):
-        return runs.finish(backend, ours, JobStatus.SUCCESS)
+        return build_host.finish(backend, ours, JobStatus.SUCCESS)
 
     def renew(backend):
         runs.renew(backend, ours)

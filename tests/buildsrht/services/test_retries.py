@@ -11,7 +11,7 @@ from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, LogWriter
 from buildsrht.models import Fault, Job, JobEvent, JobStatus, TaskStatus, Token
 from buildsrht.services import jobs, runs, tokens
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 SETUP = LogName(1, None)
 AGAIN = "\nThe build host host-1 was lost.\nThe job is begun again: attempt 2 of 3.\n"
@@ -216,7 +216,7 @@ def test_nor_can_it_seal_the_log_or_end_the_job(backend, run, writer, lose, fetc
     with backend.transaction() as session:
         backend.logs.seal(session, SETUP, run.attempt, iter([b"mine\n"]))
     with pytest.raises(Conflict):
-        runs.finish(backend, run, JobStatus.SUCCESS)
+        finish(backend, run, JobStatus.SUCCESS)
     with pytest.raises(Conflict):
         runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
 

@@ -11,7 +11,7 @@ from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, Tas
 from buildsrht.services import duties, jobs, runs
 from buildsrht.services.runs import Summons
 from buildsrht.storage import StorageError
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_a_run_that_was_given_up_is_told_and_can_change_nothing(backend, run, ta
     with pytest.raises(Conflict):
         runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
     with pytest.raises(Conflict):
-        runs.finish(backend, run, JobStatus.SUCCESS)
+        finish(backend, run, JobStatus.SUCCESS)
     assert task_statuses() == ["pending", "pending"]
 
 
@@ -113,7 +113,7 @@ def test_tasks_move_while_the_job_is_ours(backend, run, task_statuses):
     "status", [JobStatus.SUCCESS, JobStatus.FAILED, JobStatus.TIMEOUT, JobStatus.CANCELLED]
 )
 def test_a_run_ends_as_its_host_says(backend, run, fetch, status):
-    assert runs.finish(backend, run, status) == status
+    assert finish(backend, run, status) == status
 
     job = fetch(1)
     assert (job.status, job.runner, job.lease_expires) == (status, "host-1", None)
@@ -123,20 +123,20 @@ def test_a_run_ends_as_its_host_says(backend, run, fetch, status):
 def test_an_accepted_cancel_wins_over_any_other_end(backend, run, owner, fetch):
     jobs.cancel(backend, 1, owner)
 
-    assert runs.finish(backend, run, JobStatus.SUCCESS) == JobStatus.CANCELLED
+    assert finish(backend, run, JobStatus.SUCCESS) == JobStatus.CANCELLED
     assert fetch(1).status == JobStatus.CANCELLED
 
 
 def test_a_task_that_was_running_when_its_job_ended_has_failed(backend, run, task_statuses):
     runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
 
-    runs.finish(backend, run, JobStatus.TIMEOUT)
+    finish(backend, run, JobStatus.TIMEOUT)
 
     assert task_statuses() == ["failed", "pending"]
 
 
 def test_no_task_moves_after_the_end(backend, run, task_statuses):
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
 
     with pytest.raises(Conflict):
         runs.move_run_task(backend, run, run.task_ids["build"], TaskStatus.RUNNING)
@@ -369,7 +369,7 @@ def test_a_process_whose_job_runs_has_not_overstayed(backend, run, age):
 
 @pytest.mark.parametrize(("seconds", "overstayed"), [(LATE, True), (LATE - 10, False)])
 def test_a_process_whose_job_is_over_has_time_to_leave(backend, run, age, seconds, overstayed):
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
     age(seconds)
     assert runs.is_overstayed(backend, 1, run.attempt) == overstayed
 
@@ -389,6 +389,6 @@ def test_a_process_that_freezes_a_promised_machine_may_take_its_time(backend, ru
             "sealed_key": b"key",
         }
         session.execute(insert(KeptMachine).values(job_id=1, **promised))
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
     age(LATE)
     assert not runs.is_overstayed(backend, 1, run.attempt)

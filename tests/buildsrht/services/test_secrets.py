@@ -11,7 +11,6 @@ from sqlalchemy.exc import InvalidRequestError
 
 from buildsrht.errors import BadInput, Conflict, NotFound, OperatorError
 from buildsrht.models import JobStatus, Secret, SecretKind
-from buildsrht.services import runs
 from buildsrht.services.secrets import (
     NewSecret,
     create_secret,
@@ -20,7 +19,7 @@ from buildsrht.services.secrets import (
     list_secrets,
     share_secret,
 )
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 SSH_KEY = asyncssh.generate_private_key("ssh-ed25519").export_private_key()
 PGP_KEY = str(Tsk.generate("Ann <ann@example.org>")).encode()
@@ -374,7 +373,7 @@ def test_a_job_that_was_submitted_without_secrets_gets_none(backend, keep, claim
 def test_a_run_that_is_not_ours_any_more_gets_nothing(backend, keep, claimed):
     keep("ann", a_file("token"))
     run = claimed("ann")
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
 
     with pytest.raises(Conflict, match="is no longer run by"):
         grant_secrets(backend, run, ["token"])

@@ -17,13 +17,12 @@ from buildsrht.services import (
     grants,
     hooks,
     jobs,
-    runs,
     sign_ins,
     ssh_keys,
 )
 from buildsrht.services.hooks import NewHook
 from buildsrht.services.users import SUSPENDED, require_user
-from tests.build_host import claim
+from tests.build_host import claim, finish
 from tests.buildsrht.oauth.asking import CHALLENGE, REDIRECT_URI
 from tests.contract.conftest import PUBLIC_KEY
 
@@ -215,7 +214,7 @@ def test_jobs_go_on(backend, owner, make_job, fetch, suspend):
 
     suspend(owner)
 
-    runs.finish(backend, run, JobStatus.SUCCESS)
+    finish(backend, run, JobStatus.SUCCESS)
     assert fetch(job.id).status == JobStatus.SUCCESS
     assert claim(backend, queued.id, "host-1")
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select, update
 from buildsrht import status
 from buildsrht.models import Fault, Job, JobEvent, JobStatus
 from buildsrht.services import deletion, jobs, runs, tallies
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 RUNNER = "host-1"
 
@@ -43,7 +43,7 @@ def run_job(backend, make_job):
                 .where(JobEvent.job_id == job.id)
                 .values(created=JobEvent.created - timedelta(seconds=seconds))
             )
-        runs.finish(backend, run, status, None, fault)
+        finish(backend, run, status, None, fault)
         return job.id
 
     return run

@@ -7,10 +7,10 @@ from sqlalchemy import String, cast, event, func, select, update
 
 from buildsrht.errors import BadInput, Conflict, NotFound
 from buildsrht.models import Job, JobStatus, Token, User
-from buildsrht.services import jobs, runs, tokens
+from buildsrht.services import jobs, tokens
 from buildsrht.services.scopes import SCOPES
 from buildsrht.services.users import ensure_user
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 ALL = ["jobs:read", "jobs:write"]
 
@@ -152,7 +152,7 @@ def test_a_job_token_is_its_owners_and_ends_with_the_jobs_time(backend, find, ru
 def test_a_job_token_is_dead_when_its_job_is_over(backend, find, run, status):
     text = tokens.create_job_token(backend, run, ["JOBS:RO"])
 
-    runs.finish(backend, run, status)
+    finish(backend, run, status)
 
     assert find(text) is None
 
@@ -196,7 +196,7 @@ def test_a_later_token_of_a_job_takes_the_place_of_the_one_before(backend, find,
 
 
 def test_a_job_token_is_made_for_a_run_that_still_has_its_job_only(backend, run, row_counts):
-    runs.finish(backend, run, JobStatus.FAILED)
+    finish(backend, run, JobStatus.FAILED)
 
     with pytest.raises(Conflict):
         tokens.create_job_token(backend, run, ["JOBS:RO"])
@@ -209,7 +209,7 @@ def test_tokens_of_jobs_that_are_over_are_removed_and_no_others(backend, find, r
     ended = claim(backend, make_job().id, "host-1")
     alive = tokens.create_job_token(backend, run, ["JOBS:RO"])
     tokens.create_job_token(backend, ended, ["JOBS:RO"])
-    runs.finish(backend, ended, JobStatus.SUCCESS)
+    finish(backend, ended, JobStatus.SUCCESS)
 
     tokens.remove_job_tokens(backend)
 

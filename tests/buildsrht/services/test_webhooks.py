@@ -21,7 +21,7 @@ from buildsrht.models import (
     Webhook,
 )
 from buildsrht.services import jobs, runs, tokens, triggers, webhooks
-from tests.build_host import claim
+from tests.build_host import claim, finish
 
 URL = "https://example.org/hook"
 QUERY = "{ webhook { uuid } }"
@@ -306,7 +306,7 @@ def test_each_event_shows_the_states_of_its_moment(create, make_job, backend, oc
     runs.move_run_task(backend, run, first, TaskStatus.RUNNING)
     runs.move_run_task(backend, run, first, TaskStatus.SUCCESS)
     runs.move_run_task(backend, run, second, TaskStatus.RUNNING)
-    runs.finish(backend, run, JobStatus.TIMEOUT)
+    finish(backend, run, JobStatus.TIMEOUT)
 
     told = occasions()
 

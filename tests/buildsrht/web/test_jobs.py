@@ -18,7 +18,7 @@ from buildsrht.models import (
 from buildsrht.services import phases, runs
 from buildsrht.web import job_logs
 from buildsrht.web.markdown import render
-from tests.build_host import BuildHost, claim
+from tests.build_host import BuildHost, claim, finish
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_whose_fault_it_was_is_said_and_it_is_run_again_by_a_click(
     backend, open_job, browser, make_job, fetch
 ):
     run = claim(backend, make_job().id, "host-1")
-    runs.finish(backend, run, JobStatus.FAILED, "The machine was lost.", Fault.SERVICE)
+    finish(backend, run, JobStatus.FAILED, "The machine was lost.", Fault.SERVICE)
 
     open_job(fetch(1))
     assert "fault and not the build" in browser.text
@@ -173,7 +173,7 @@ def test_whose_fault_it_was_is_said_and_it_is_run_again_by_a_click(
 
 def test_of_the_builds_own_fault_nothing_is_said(backend, open_job, browser, make_job, fetch):
     run = claim(backend, make_job().id, "host-1")
-    runs.finish(backend, run, JobStatus.FAILED, "task build: exit status 1", Fault.BUILD)
+    finish(backend, run, JobStatus.FAILED, "task build: exit status 1", Fault.BUILD)
 
     open_job(fetch(1))
 
@@ -196,7 +196,7 @@ def test_a_job_that_is_begun_again_says_why(backend, open_job, browser, make_job
 
 def test_what_a_build_host_said_of_its_end_is_there(backend, open_job, browser, make_job):
     run = claim(backend, make_job().id, "host-1")
-    runs.finish(backend, run, JobStatus.FAILED, "task build: exit status 2")
+    finish(backend, run, JobStatus.FAILED, "task build: exit status 2")
 
     browser.open("/~owner/job/1")
 
