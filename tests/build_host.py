@@ -1,9 +1,11 @@
 """A build host that does with a job what a test wants, and only that."""
 
+from collections.abc import Iterable
+
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.logs import LogName, LogWriter
-from buildsrht.models import Fault, Job, JobStatus, TaskStatus
+from buildsrht.models import Artifact, Fault, Job, JobStatus, TaskStatus
 from buildsrht.services import artifacts, runs
 from buildsrht.services.jobs import log_name
 from buildsrht.services.runs import Run
@@ -29,6 +31,12 @@ def finish(
     """End a job whose logs are no matter; returns how it ended."""
     with backend.transaction() as session:
         return runs.finish(session, run, status, cause, fault)
+
+
+def keep(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Artifact:
+    """Keep an artifact, as a run does after its tasks."""
+    upload = artifacts.upload_artifact(backend, run, path, chunks)
+    return artifacts.keep_artifact(backend, run, upload)
 
 
 class BuildHost:
@@ -57,7 +65,7 @@ class BuildHost:
         self._move(task, TaskStatus.SKIPPED)
 
     def keep(self, path: str, data: bytes) -> None:
-        artifacts.keep_artifact(self._backend, self._run, path, [data])
+        keep(self._backend, self._run, path, [data])
 
     def finish(self, status: str = "success") -> None:
         for task in {None, *self._writers}:

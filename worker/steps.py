@@ -13,8 +13,9 @@ from typing import Any
 from buildsrht.backend import Backend
 from buildsrht.errors import Gone
 from buildsrht.manifest import Manifest, Source, clone_path
-from buildsrht.models import TaskStatus
+from buildsrht.models import Artifact, TaskStatus
 from buildsrht.services import artifacts, runs, trees
+from buildsrht.services.artifacts import Upload
 from buildsrht.services.phases import Name as Phase
 from buildsrht.services.runs import Run
 from worker import grants, packages, secrets
@@ -217,10 +218,16 @@ def collect_artifacts(build: Build) -> None:
     for path in build.manifest.artifacts:
         try:
             chunks = build.guest.read(path, limit=limit)
-            kept = artifacts.keep_artifact(build.backend, build.run, path, chunks)
+            upload = artifacts.upload_artifact(build.backend, build.run, path, chunks)
         except GuestRefused as error:
             raise JobFailed(f"artifact {path}: {error}") from error
+        kept = _keep_artifact(build, upload)
         build.logbook.say(f"Kept artifact {path}: {kept.size} bytes, SHA-256 {kept.sha256.hex()}.")
+
+
+def _keep_artifact(build: Build, upload: Upload) -> Artifact:
+    patience = build.backend.config.worker.patience
+    return patiently(lambda: artifacts.keep_artifact(build.backend, build.run, upload), patience)
 
 
 STEPS: tuple[Callable[[Build], None], ...] = (

@@ -4,9 +4,9 @@ import secrets
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
@@ -17,33 +17,56 @@ from buildsrht.services.jobs import may_see, require_job
 from buildsrht.services.runs import Run, require_ours
 
 
-def keep_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Artifact:
-    """Stream a file of the guest into storage, then make it visible.
+class Upload(NamedTuple):
+    """An artifact whose bytes are stored, and which nobody sees yet."""
 
-    An error in `chunks` passes through, and nothing is kept; the same when the job is no longer
-    this run's, which is a Conflict.
-    """
-    name = PurePosixPath(path).name
+    path: str
+    secret: str
+    size: int
+    sha256: bytes
+
+
+def upload_artifact(backend: Backend, run: Run, path: str, chunks: Iterable[bytes]) -> Upload:
+    """Stream a file of the guest into storage. An error in `chunks` passes through, and nothing is
+    kept."""
     secret = secrets.token_hex(8)
-    key = _storage_key(run.job_id, secret)
-    stored = backend.storage.put(key, chunks)
+    stored = backend.storage.put(_storage_key(run.job_id, secret), chunks)
+    return Upload(path, secret, stored.size, stored.sha256)
+
+
+def keep_artifact(backend: Backend, run: Run, upload: Upload) -> Artifact:
+    """Make it visible. May be asked again, if the answer got lost.
+
+    Raises Conflict when the job is no longer this run's; then nothing is kept.
+    """
     lifetime = timedelta(seconds=backend.config.storage.artifact_lifetime)
     artifact = Artifact(
         job_id=run.job_id,
-        path=path,
-        name=name,
-        secret=secret,
-        size=stored.size,
-        sha256=stored.sha256,
+        path=upload.path,
+        name=PurePosixPath(upload.path).name,
+        secret=upload.secret,
+        size=upload.size,
+        sha256=upload.sha256,
         expires=datetime.now(UTC) + lifetime,
     )
     try:
         with backend.transaction() as session:
-            require_ours(session, run)
-            session.add(artifact)
-    except (Conflict, SQLAlchemyError):
-        backend.storage.delete(key)
+            return _kept_before(session, run, upload) or _keep(session, run, artifact)
+    except Conflict:
+        backend.storage.delete(_storage_key(run.job_id, upload.secret))
         raise
+
+
+def _kept_before(session: Session, run: Run, upload: Upload) -> Artifact | None:
+    # Whoever did not hear of it may still be at it: its lock is waited for.
+    session.execute(select(Job.id).where(Job.id == run.job_id).with_for_update())
+    asked = select(Artifact).where(Artifact.job_id == run.job_id, Artifact.secret == upload.secret)
+    return session.scalar(asked)
+
+
+def _keep(session: Session, run: Run, artifact: Artifact) -> Artifact:
+    require_ours(session, run)
+    session.add(artifact)
     return artifact
 
 

@@ -7,8 +7,7 @@ import time
 import pytest
 
 from buildsrht.models import Visibility
-from buildsrht.services import artifacts
-from tests.build_host import claim
+from tests.build_host import claim, keep
 
 MANIFEST = "image: debian/trixie\ntasks:\n- build: make\n"
 
@@ -275,7 +274,7 @@ def test_logs_can_follow_a_job_to_its_end(as_owner, make_job, build_host, at_wor
 @pytest.fixture
 def with_artifact(backend, make_job):
     run = claim(backend, make_job("queued").id, "host-1")
-    artifacts.keep_artifact(backend, run, "out/greeting.txt", [b"hel", b"lo"])
+    keep(backend, run, "out/greeting.txt", [b"hel", b"lo"])
 
 
 def test_artifacts_are_listed(as_owner, with_artifact):

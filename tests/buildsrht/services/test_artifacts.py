@@ -2,11 +2,12 @@
 
 import pytest
 from sqlalchemy import func, update
+from sqlalchemy.exc import OperationalError
 
 from buildsrht.errors import Conflict
 from buildsrht.models import Artifact, JobStatus
 from buildsrht.services import artifacts, deletion, retention
-from tests.build_host import claim, finish
+from tests.build_host import claim, finish, keep
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ def run(backend, make_job):
 
 
 def test_an_artifact_is_kept_under_its_secret(backend, run, stored):
-    artifact = artifacts.keep_artifact(backend, run, "/home/build/hello.tar.gz", [b"ma", b"de"])
+    artifact = keep(backend, run, "/home/build/hello.tar.gz", [b"ma", b"de"])
 
     assert (artifact.path, artifact.name) == ("/home/build/hello.tar.gz", "hello.tar.gz")
     assert artifact.size == 4
@@ -43,7 +44,7 @@ def test_an_artifact_is_kept_under_its_secret(backend, run, stored):
 
 
 def test_two_artifacts_never_share_a_secret(backend, run):
-    kept = [artifacts.keep_artifact(backend, run, name, [b""]) for name in ("a", "b")]
+    kept = [keep(backend, run, name, [b""]) for name in ("a", "b")]
 
     assert kept[0].secret != kept[1].secret
 
@@ -56,7 +57,7 @@ def test_a_transfer_that_breaks_off_keeps_nothing(backend, run, row_counts, stor
         raise ConnectionError("the guest is gone")
 
     with pytest.raises(ConnectionError, match="the guest is gone"):
-        artifacts.keep_artifact(backend, run, "out.bin", breaks_off())
+        keep(backend, run, "out.bin", breaks_off())
 
     assert row_counts() == before
     assert stored() == []
@@ -67,10 +68,41 @@ def test_a_host_whose_job_was_ended_meanwhile_keeps_nothing(backend, run, row_co
     before = row_counts()
 
     with pytest.raises(Conflict, match="no longer run by host-1"):
-        artifacts.keep_artifact(backend, run, "out.bin", [b"late"])
+        keep(backend, run, "out.bin", [b"late"])
 
     assert row_counts() == before
     assert stored() == []
+
+
+def test_of_a_commit_whose_answer_got_lost_the_artifact_is_there_once(
+    backend, run, row_counts, stored
+):
+    upload = artifacts.upload_artifact(backend, run, "out.bin", [b"made"])
+    kept = artifacts.keep_artifact(backend, run, upload)
+    before = row_counts()
+
+    again = artifacts.keep_artifact(backend, run, upload)
+    finish(backend, run, JobStatus.FAILED)
+    long_after = artifacts.keep_artifact(backend, run, upload)
+
+    assert {again.id, long_after.id} == {kept.id}
+    assert row_counts()["artifact"] == before["artifact"]
+    assert stored() == [f"artifacts/1/{kept.secret}"]
+
+
+def test_while_the_database_does_not_say_what_was_uploaded_is_left(
+    backend, run, stored, monkeypatch
+):
+    upload = artifacts.upload_artifact(backend, run, "out.bin", [b"made"])
+
+    def away(*_):
+        raise OperationalError("SELECT", {}, Exception("the connection was lost"))
+
+    monkeypatch.setattr(artifacts, "require_ours", away)
+    with pytest.raises(OperationalError):
+        artifacts.keep_artifact(backend, run, upload)
+
+    assert stored() == [f"artifacts/1/{upload.secret}"]
 
 
 def test_an_artifact_goes_when_its_time_is_over_and_not_before(
