@@ -127,6 +127,9 @@ class Bucket:
 
         return chain([bytes(first.bytes())], others())
 
+    def settle(self, key: str) -> None:
+        """What a server has acknowledged it keeps."""
+
     def discard_unfinished(self, prefix: str) -> None:
         """As `Storage.discard_unfinished`."""
         with self._session() as session:

@@ -7,6 +7,7 @@ write that fails leaves nothing to be seen. Knows nothing of jobs or of who may 
 import contextlib
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +59,16 @@ class Directory:
     def check(self) -> None:
         """It was made, so it is there."""
 
+    def settle(self, key: str) -> None:
+        """From now on a loss of power takes neither what was written nor its name."""
+        written = self._path / key
+        for path in (written, *written.parents):
+            # Whatever is gone already was deleted meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                _sync(path)
+            if path == self._path:
+                return
+
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         found = obstore.get(self.reading, key, options={"range": (start, end)})
         return (bytes(chunk) for chunk in found.stream(min_chunk_size=READ_CHUNK))
@@ -66,6 +77,14 @@ class Directory:
         # The library writes to `key#number` and renames; it hides these from listings.
         for unfinished in (self._path / prefix).glob("*#*"):
             unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def open_storage(settings: config.Storage) -> "Storage":
@@ -110,6 +129,7 @@ class Storage:
                 chunk_size=WRITE_PART,
                 max_concurrency=PARALLEL_PARTS,
             )
+            self._place.settle(key)
         return Stored(measured.size, measured.digest.digest())
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ One specification for both places: a directory, and a bucket of a real server.
 """
 
 import hashlib
+import os
 import signal
 import subprocess
 import sys
@@ -74,6 +75,19 @@ def test_what_goes_in_comes_out_and_is_measured(storage, size):
 
     assert stored == (size, hashlib.sha256(data).digest())
     assert read(storage, "logs/1/setup", 0, size) == data
+
+
+def test_a_loss_of_power_takes_nothing_of_what_was_written(tmp_path, monkeypatch):
+    directory = settings.load({"VAR": str(tmp_path)}).storage
+    synced = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}"))
+    )
+
+    open_storage(directory).put("logs/1/setup", [b"said"])
+
+    names = ["logs/1/setup", "logs/1", "logs", ""]
+    assert synced == [str(directory.path / name) for name in names]
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 10), (0, 1), (3, 7), (9, 10), (5, 5), (7, 3)])
