@@ -36,6 +36,9 @@ CHUNK = 256 * 1024
 MARKS = ".marks"
 # Nothing in Redis outlives its use by more than this, whatever else goes wrong.
 LIVE_SECONDS = 7 * 86400
+# No attempt at a job that is over adds to its live logs. By then each has heard of that.
+OVER = 2**31 - 1
+OVER_SECONDS = 3600
 # A run that was given up may still be there, and not know. Of what it sends nothing is taken once a
 # later attempt has written something.
 FENCED = """
@@ -94,7 +97,11 @@ class LogName(NamedTuple):
     @property
     def live_keys(self) -> list[str]:
         """The log, its marks, and which attempt at its job writes to it."""
-        return [self.live_key, self.live_marks_key, f"buildsrht:attempt:{self.job_id}"]
+        return [self.live_key, self.live_marks_key, self.fence_key]
+
+    @property
+    def fence_key(self) -> str:
+        return f"buildsrht:attempt:{self.job_id}"
 
     @property
     def home(self) -> str:
@@ -313,10 +320,12 @@ class Logs:
         return cast(bytes, self._redis.get(name.live_marks_key) or b"")
 
     def drop_live(self, name: LogName, attempt: int = 1) -> None:
-        """What has been sealed is needed nowhere else. The setup log is the last of a job's."""
-        keys = [name.live_key, name.live_marks_key]
+        """What has been sealed is needed nowhere else. With the setup log the job is over: a run of
+        it that was given up, and does not know, writes nothing any more that nobody would drop."""
         with contextlib.suppress(RedisError):
-            self._redis.delete(*(name.live_keys if name.task_id is None else keys))
+            if name.task_id is None:
+                self._redis.set(name.fence_key, OVER, ex=OVER_SECONDS)
+            self._redis.delete(name.live_key, name.live_marks_key)
         if attempt > 1:
             for key in (name.earlier_key, name.earlier_marks_key):
                 self._storage.delete(key)

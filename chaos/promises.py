@@ -18,6 +18,7 @@ from chaos.load import ARTIFACT, Load, expected_log
 from chaos.report import Blow
 from chaos.witness import Witness
 from tests.s3_server import S3Server
+from tests.worker.outcome import keys_that_stay
 from worker.janitor import pids_naming
 
 # What the last line of a log says of a job that was ended by no script of its own.
@@ -116,7 +117,7 @@ def _nothing_that_was_seen_is_lost(client: httpx.Client, load: Load) -> Iterator
 
 def left_at_rest(facts: Facts, redis: Redis, s3: S3Server, works: Sequence[Path]) -> Iterator[str]:
     """What is left of jobs while nothing is stopped yet. Spares belong to no job."""
-    yield from (f"Redis still has {key.decode()}" for key in redis.scan_iter("buildsrht:*"))
+    yield from (f"Redis still has {key}" for key in keys_that_stay(redis))
     yield from (f"the upload of {key} is neither ended nor given up" for key in s3.unfinished(""))
     yield from (f"nobody knows of {key}" for key in set(s3.keys("")) - _known_keys(facts))
     for work in works:

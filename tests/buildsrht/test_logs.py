@@ -211,6 +211,16 @@ def test_a_sealed_log_is_the_same_log(backend, view, writer):
     assert not backend.redis.exists(SETUP.live_key)
 
 
+def test_a_run_that_was_given_up_and_does_not_know_leaves_nothing_in_redis(backend, writer, seal):
+    seal(b"ended by another")
+    backend.logs.drop_live(SETUP)
+
+    writer.write(b"still at it\n")
+
+    assert not backend.redis.exists(SETUP.live_key, SETUP.live_marks_key)
+    assert backend.redis.ttl(SETUP.fence_key) > 0
+
+
 def test_a_sealed_log_stays_as_it_is(view, seal):
     seal(b"first")
     digest = view().sha256
