@@ -42,12 +42,11 @@ def _of_hosts(service: Service, slots: Slots | None) -> Iterator[Reason]:
 
 
 def _of_waiting(service: Service) -> Iterator[Reason]:
-    if service.oldest is None:
-        return
-    if WaitCode.NO_FITTING_HOST in service.why:
+    if any(WaitCode.NO_FITTING_HOST in job.why for job in service.waiting):
         yield _degraded("NO_FITTING_HOST", "A job waits that no build host can run.")
-    elif not service.why and service.oldest > STUCK_SECONDS:
-        minutes = service.oldest / 60
+    stuck = [job.seconds for job in service.waiting if not job.why and job.seconds > STUCK_SECONDS]
+    if stuck:
+        minutes = max(stuck) / 60
         yield _degraded("JOB_STUCK", f"A job waits for {minutes:.0f} min and nothing keeps it.")
 
 

@@ -8,20 +8,23 @@ thread and not one for each question.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import RedisError
-from sqlalchemy import exists, func, select
+from sqlalchemy import exists, func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
 from buildsrht.models import (
     Delivery,
     DeliveryStatus,
     Duty,
+    Job,
     Push,
     PushStatus,
     Runner,
@@ -40,18 +43,26 @@ GOOD_SECONDS = 1.0
 # Overwritten by whoever looks, and never removed: so nothing is left behind, whoever is killed.
 PROBE = "health/probe"
 OVERDUE = timedelta(minutes=1)
+# Jobs that nobody can run, or whose owner has enough that run, say nothing of those after them.
+MOST_PASSED = 10
+
+
+class Waiting(NamedTuple):
+    """A job that waits: for how many seconds, and what keeps it from being begun."""
+
+    seconds: float
+    why: frozenset[WaitCode]
 
 
 @dataclass(frozen=True)
 class Service:
-    """What the database says. `oldest` is how many seconds the oldest job waits, and `why` what
-    keeps it from being begun."""
+    """What the database says. Of the jobs that wait it names the oldest; and where that is kept by
+    what does not keep all others, the oldest of these."""
 
     janitor_silent: float | None
     active: int
     silent: int
-    oldest: float | None
-    why: frozenset[WaitCode]
+    waiting: tuple[Waiting, ...]
     late_deliveries: bool
     late_pushes: bool
 
@@ -134,8 +145,7 @@ def _ask_database(backend: Backend) -> Service:
         heard = func.extract("epoch", func.clock_timestamp() - Duty.heard)
         silent = session.scalar(select(heard).where(Duty.name == duties.JANITOR))
         active, missing = session.execute(hosts.where(Runner.state == RunnerState.ACTIVE)).one()
-        oldest = overview.oldest_waiting(session)
-        waited = oldest and oldest.queued and session.scalar(select(func.now() - oldest.queued))
+        waits = tuple(_who_waits(backend, session))
         late = [
             session.scalar(
                 select(exists().where(of.status == waits, of.due < func.now() - OVERDUE))
@@ -146,10 +156,22 @@ def _ask_database(backend: Backend) -> Service:
         janitor_silent=None if silent is None else float(silent),
         active=active,
         silent=missing,
-        oldest=waited.total_seconds() if waited else None,
-        why=frozenset(reason.code for reason in waiting.reasons(backend, oldest))
-        if oldest
-        else frozenset(),
+        waiting=waits,
         late_deliveries=bool(late[0]),
         late_pushes=bool(late[1]),
     )
+
+
+def _who_waits(backend: Backend, session: Session) -> Iterator[Waiting]:
+    others: list[ColumnElement[bool]] = []
+    while len(others) < MOST_PASSED and (job := overview.oldest_waiting(session, *others)):
+        waited = session.scalar(select(func.extract("epoch", func.now() - job.queued)))
+        why = frozenset(reason.code for reason in waiting.reasons(backend, job))
+        yield Waiting(float(waited or 0), why)
+        if WaitCode.NO_FITTING_HOST in why:
+            route = tuple_(Job.image, Job.arch, Job.labels)
+            others.append(route != tuple_(job.image, job.arch, job.labels))
+        elif WaitCode.LIMIT in why:
+            others.append(Job.owner_id != job.owner_id)
+        else:
+            return

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from redis.exceptions import RedisError
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session, defer
+from sqlalchemy.sql import ColumnElement
 
 from buildsrht.backend import Backend
 from buildsrht.models import Job, JobStatus, Runner, User
@@ -101,9 +102,10 @@ def queue_now(backend: Backend) -> QueueNow:
     )
 
 
-def oldest_waiting(session: Session) -> Job | None:
-    """Which job is in the queue for the longest time."""
-    waiting = select(Job).where(Job.status == JobStatus.QUEUED).order_by(Job.queued, Job.id)
+def oldest_waiting(session: Session, *only_if: ColumnElement[bool]) -> Job | None:
+    """Which job is in the queue for the longest time; of those for which all of this holds."""
+    waiting = select(Job).where(Job.status == JobStatus.QUEUED, *only_if)
+    waiting = waiting.order_by(Job.queued, Job.id)
     return session.scalar(waiting.limit(1).options(defer(Job.manifest, raiseload=True)))
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from buildsrht.health.judging import judge
-from buildsrht.health.looking import Service, Vitals
+from buildsrht.health.looking import Service, Vitals, Waiting
 from buildsrht.queue import Slots
 from buildsrht.services.waiting import WaitCode
 
@@ -13,8 +13,7 @@ SERVICE = Service(
     janitor_silent=1.5,
     active=2,
     silent=0,
-    oldest=None,
-    why=frozenset(),
+    waiting=(),
     late_deliveries=False,
     late_pushes=False,
 )
@@ -23,6 +22,10 @@ WELL = Vitals(SERVICE, Slots(4, 1, 0), storage=True)
 
 def of_service(**facts):
     return replace(WELL, service=replace(SERVICE, **facts))
+
+
+def waiting(*jobs):
+    return of_service(waiting=tuple(Waiting(seconds, frozenset(why)) for seconds, why in jobs))
 
 
 def test_who_misses_nothing_is_ok():
@@ -53,8 +56,9 @@ def test_without_what_every_job_needs_it_is_failing(vitals, code):
         (of_service(silent=1), "HOST_SILENT"),
         (of_service(janitor_silent=None), "NO_JANITOR"),
         (of_service(janitor_silent=31.0), "NO_JANITOR"),
-        (of_service(oldest=61.0), "JOB_STUCK"),
-        (of_service(oldest=1.0, why=frozenset({WaitCode.NO_FITTING_HOST})), "NO_FITTING_HOST"),
+        (waiting((61.0, set())), "JOB_STUCK"),
+        (waiting((1.0, {WaitCode.NO_FITTING_HOST})), "NO_FITTING_HOST"),
+        (waiting((90.0, {WaitCode.LIMIT}), (61.0, set())), "JOB_STUCK"),
         (of_service(late_deliveries=True), "DELIVERIES_LATE"),
         (of_service(late_pushes=True), "PUSHES_LATE"),
     ],
@@ -67,7 +71,7 @@ def test_where_something_is_not_done_it_is_degraded(vitals, code):
 
 @pytest.mark.parametrize("why", [WaitCode.HOSTS_BUSY, WaitCode.IN_QUEUE, WaitCode.LIMIT])
 def test_who_waits_for_a_turn_is_no_reason(why):
-    assert judge(of_service(oldest=3600.0, why=frozenset({why}))).verdict == "ok"
+    assert judge(waiting((3600.0, {why}))).verdict == "ok"
 
 
 def test_all_reasons_are_told_and_the_worst_decides():

@@ -18,7 +18,7 @@ HERE = {"images": [{"name": "debian/trixie", "arch": "amd64"}]}
 
 def test_of_an_empty_service_it_sees_that_nobody_is_there(backend):
     seen = Look(backend)()
-    assert seen.service == looking.Service(None, 0, 0, None, frozenset(), False, False)
+    assert seen.service == looking.Service(None, 0, 0, (), False, False)
     assert seen.slots == (0, 0, 0)
     assert seen.storage is True
 
@@ -42,14 +42,34 @@ def test_it_sees_how_long_the_oldest_job_waits_and_what_for(backend, make_job):
     make_job("queued")
     with backend.transaction() as session:
         session.get(Job, job.id).queued -= timedelta(seconds=90)
-    service = Look(backend)().service
-    assert 90 <= service.oldest < 120
-    assert WaitCode.NO_FITTING_HOST in service.why
+    [oldest] = Look(backend)().service.waiting
+    assert 90 <= oldest.seconds < 120
+    assert WaitCode.NO_FITTING_HOST in oldest.why
+
+
+def test_a_job_that_nobody_can_run_hides_none_that_somebody_could(backend, make_job):
+    runners.report(backend, "host-1", HERE)
+    make_job("queued", manifest="image: debian/bookworm\ntasks: [{a: 'true'}]")
+    make_job("queued", manifest="image: debian/bookworm\ntasks: [{a: 'true'}]")
+    make_job("queued", manifest="image: debian/trixie\ntasks: [{a: 'true'}]")
+    unfit, fit = Look(backend)().service.waiting
+    assert WaitCode.NO_FITTING_HOST in unfit.why
+    assert WaitCode.NO_FITTING_HOST not in fit.why
+
+
+def test_a_user_who_has_enough_hides_nobody_elses(limited, make_job, owner, stranger):
+    backend = limited(user_jobs=1)
+    make_job("running")
+    make_job("queued")
+    make_job("queued", user=stranger)
+    theirs, others = Look(backend)().service.waiting
+    assert WaitCode.LIMIT in theirs.why
+    assert WaitCode.LIMIT not in others.why
 
 
 def test_a_job_that_runs_does_not_wait(backend, make_job):
     make_job("running")
-    assert Look(backend)().service.oldest is None
+    assert Look(backend)().service.waiting == ()
 
 
 def test_it_sees_what_should_have_been_sent(backend, make_job):
