@@ -513,3 +513,10 @@ CREATE TABLE erasure (
     created timestamptz NOT NULL DEFAULT now(),
     prefix text NOT NULL CHECK (length(prefix) > 5)
 );
+
+-- Jobs that a build host left: storage may hold what it did not live to add a row for, until the
+-- janitor has looked.
+CREATE TABLE lost_job (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id integer NOT NULL UNIQUE REFERENCES job ON DELETE CASCADE
+);

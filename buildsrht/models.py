@@ -624,3 +624,12 @@ class Erasure(Base):
     id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     created: Mapped[datetime] = _generated()
     prefix: Mapped[str]
+
+
+class LostJob(Base):
+    """A job that a build host left: storage may hold what no row names."""
+
+    __tablename__ = "lost_job"
+
+    id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("job.id"), unique=True)

@@ -25,7 +25,6 @@ from buildsrht.backend import Backend
 from buildsrht.journal import of_job
 from buildsrht.models import Job, JobStatus
 from buildsrht.services import (
-    artifacts,
     deletion,
     dispatch,
     duties,
@@ -37,6 +36,7 @@ from buildsrht.services import (
     runs,
     sign_ins,
     stranded,
+    strays,
     tallies,
     tokens,
     trees,
@@ -119,6 +119,7 @@ def sweep_service(backend: Backend) -> None:
         retention.remove_expired,
         trees.expire_trees,
         deletion.erase_deleted,
+        strays.discard_strays,
         tokens.remove_job_tokens,
         grants.remove_old_grants,
         sign_ins.remove_expired_sign_ins,
@@ -135,7 +136,6 @@ def sweep_service(backend: Backend) -> None:
 def _end_lost_jobs(backend: Backend) -> None:
     for job_id in runs.expire_leases(backend):
         log.warning("its build host was lost", extra=of_job(job_id))
-        artifacts.discard_strays(backend, job_id)
 
 
 def _requeue_missing_jobs(backend: Backend) -> None:
@@ -247,7 +247,7 @@ def _end_run(backend: Backend, job_id: int, attempt: int, directory: Path) -> No
     for name, spool in logs:
         seal_spool(backend, name, attempt, spool, last_words=said if name == logs[-1][0] else b"")
     with backend.transaction() as session:
-        job = session.get(Job, job_id)
-        if job and job.status == JobStatus.RUNNING and job.attempt == attempt:
+        runs.suspect_strays(session, job_id)
+        job = session.get_one(Job, job_id)
+        if job.status == JobStatus.RUNNING and job.attempt == attempt:
             runs.end_abandoned(session, job, lost)
-    artifacts.discard_strays(backend, job_id)

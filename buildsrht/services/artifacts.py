@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 
 from buildsrht.backend import Backend
 from buildsrht.errors import Conflict, Gone, NotFound
-from buildsrht.logs import Sealed
-from buildsrht.models import Artifact, Job, Log, User
+from buildsrht.models import Artifact, Job, User
 from buildsrht.services.jobs import may_see, require_job
 from buildsrht.services.runs import Run, require_ours
 
@@ -122,21 +121,3 @@ def _why_gone(artifact: Artifact) -> str:
     if artifact.deleted and artifact.deleted < artifact.expires:
         return f"{artifact.name} was removed on {artifact.deleted:%Y-%m-%d}, as room was needed"
     return f"{artifact.name} was kept until {artifact.expires:%Y-%m-%d}"
-
-
-def discard_strays(backend: Backend, job_id: int) -> None:
-    """Remove what a job's build host stored, or began to, and did not live to add a row for.
-
-    Only of a job that is over: while one runs, or is begun again, its host adds to what is there.
-    """
-    with backend.transaction() as session:
-        is_over = session.scalar(select(Job.finished.is_not(None)).where(Job.id == job_id))
-        if not is_over:
-            return
-        artifacts = session.scalars(select(Artifact).where(Artifact.job_id == job_id)).all()
-        logs = session.scalars(select(Log).where(Log.job_id == job_id)).all()
-    known = {*map(storage_key, artifacts), *(key for log in logs for key in Sealed.of(log))}
-    for prefix in (_storage_key(job_id, ""), f"logs/{job_id}/"):
-        backend.storage.discard_unfinished(prefix)
-        for key in set(backend.storage.keys(prefix)) - known:
-            backend.storage.delete(key)

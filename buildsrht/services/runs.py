@@ -6,14 +6,16 @@ comes back can change nothing.
 """
 
 import enum
+import itertools
 import logging
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from redis.exceptions import RedisError
 from sqlalchemy import cast, exists, func, not_, select, update
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
@@ -22,7 +24,17 @@ from buildsrht.backend import Backend
 from buildsrht.errors import Conflict
 from buildsrht.journal import of_job
 from buildsrht.logs import LogName
-from buildsrht.models import Duty, Fault, Job, JobStatus, KeptMachine, Task, TaskStatus, Tree
+from buildsrht.models import (
+    Duty,
+    Fault,
+    Job,
+    JobStatus,
+    KeptMachine,
+    LostJob,
+    Task,
+    TaskStatus,
+    Tree,
+)
 from buildsrht.services import tallies
 from buildsrht.services.duties import JANITOR
 from buildsrht.services.retries import Written, hand_back
@@ -34,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # A build host that has not ended a job so long after its deadline hangs.
 OVERDUE = timedelta(seconds=60)
+# Of one lap of the janitor, who has other things to do meanwhile.
+MOST_SECONDS = 5.0
 # A run that has heard that its job is not its own, or over, is gone by then.
 LEAVING = timedelta(seconds=15)
 
@@ -195,11 +209,17 @@ def end_abandoned(
 ) -> None:
     """End a job that nobody runs any more, which is our fault. A cancel that was accepted is kept,
     as in `finish`."""
+    suspect_strays(session, job.id)
     is_ours = Job.attempt == job.attempt
     if job.cancel_requested:
         end_job(session, job.id, JobStatus.CANCELLED, is_ours, cause=job.cancel_cause)
     else:
         end_job(session, job.id, status, is_ours, cause=cause, fault=Fault.SERVICE)
+
+
+def suspect_strays(session: Session, job_id: int) -> None:
+    """Have a janitor look for what the job's build host stored and has added no row for."""
+    session.execute(insert(LostJob).values(job_id=job_id).on_conflict_do_nothing())
 
 
 def log_names(session: Session, job_id: int) -> list[LogName]:
@@ -230,12 +250,15 @@ def expire_leases(backend: Backend) -> list[int]:
     """End every job whose build host has not been heard of in time, or has not ended it in time, or
     have it begun again. Returns their ids.
 
-    Each in a transaction of its own, so that one that cannot be ended now holds up no other.
+    Each in a transaction of its own, and in no order, so that one that cannot be ended now holds up
+    no other. While storage is slow or away, the rest comes later.
     """
     given_up = _lease_expired(backend) | _is_overdue()
+    deadline = time.monotonic() + MOST_SECONDS
     with backend.transaction() as session:
-        found = session.scalars(select(Job.id).where(given_up)).all()
-    resolved = [job_id for job_id in found if _resolve_lost(backend, job_id)]
+        found = session.scalars(select(Job.id).where(given_up).order_by(func.random())).all()
+    in_time = itertools.takewhile(lambda _: time.monotonic() < deadline, found)
+    resolved = [job_id for job_id in in_time if _resolve_lost(backend, job_id)]
     if resolved:
         with backend.transaction() as session:
             tallies.add(session, tallies.LEASES_LOST, by=len(resolved))

@@ -27,7 +27,7 @@ NEXT_STEP = """
 from alembic import op
 
 revision = "9000"
-down_revision = "0009"
+down_revision = "0010"
 works_with = "{works_with}"
 
 
@@ -62,7 +62,7 @@ def next_release(monkeypatch, tmp_path):
     migrations = tmp_path / "migrations"
     shutil.copytree(database.MIGRATIONS, migrations)
 
-    def become(works_with="0009", during=monkeypatch):
+    def become(works_with="0010", during=monkeypatch):
         step = NEXT_STEP.format(works_with=works_with)
         (migrations / "versions" / "r9000_shoes.py").write_text(step)
         during.setattr(database, "MIGRATIONS", migrations)
@@ -244,12 +244,12 @@ def test_code_of_the_release_before_works_with_the_database_of_a_newer_one_that_
 ):
     database.init(empty)
     with monkeypatch.context() as patch:
-        next_release(works_with="0009", during=patch)
+        next_release(works_with="0010", during=patch)
         database.migrate(empty)
 
     database.require_current(empty)
 
-    assert "at revision 9000, of a newer release, and this one knows 0009" in caplog.text
+    assert "at revision 9000, of a newer release, and this one knows 0010" in caplog.text
     assert "upgrade this host too" in caplog.text
 
 
@@ -290,7 +290,7 @@ def test_what_comes_after_an_index_waits_for_locks_no_longer_than_before(empty):
     with connected(empty.database.url) as connection:
         connection.exec_driver_sql("SET lock_timeout = '1234ms'")
         connection.commit()
-        migrate_by(connection, "0009")
+        migrate_by(connection, "0010")
 
         assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "1234ms"
 
@@ -506,7 +506,7 @@ def test_an_older_database_is_refused_with_the_remedy(empty, next_release):
     next_release()
 
     with pytest.raises(
-        OperatorError, match=r"at revision 0009 .* 9000: run `buildsrht db migrate`"
+        OperatorError, match=r"at revision 0010 .* 9000: run `buildsrht db migrate`"
     ):
         database.require_current(empty)
     assert database.init(empty) is False

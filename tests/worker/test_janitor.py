@@ -31,6 +31,7 @@ from buildsrht.models import (
 )
 from buildsrht.services import deletion, duties, grants, history, hooks, jobs, runs, sign_ins, trees
 from buildsrht.services.clients import COMMAND_LINE
+from buildsrht.storage import StorageError
 from tests.archives import archive
 from tests.build_host import claim, finish
 from tests.worker.conftest import replace_in
@@ -129,6 +130,7 @@ def test_bytes_of_an_artifact_that_has_no_row_yet_are_removed(backend, crashed, 
     kept = keep_artifact(job, "kept", b"kept")
     backend.storage.put(f"artifacts/{job.id}/0123456789abcdef", [b"stray"])
     janitor.sweep_host(backend)
+    janitor.sweep_service(backend)
     assert backend.storage.keys(f"artifacts/{job.id}/") == [f"artifacts/{job.id}/{kept.secret}"]
 
 
@@ -138,13 +140,33 @@ def test_bytes_of_an_attempt_that_goes_on_are_left_alone(backend, crashed, fetch
         session.execute(update(Job).where(Job.id == job.id).values(attempt=2))
     backend.storage.put(f"artifacts/{job.id}/0123456789abcdef", [b"row to come"])
     janitor.sweep_host(backend)
+    janitor.sweep_service(backend)
     assert backend.storage.keys(f"artifacts/{job.id}/") != []
+
+
+def test_while_storage_is_away_what_is_to_be_removed_is_not_forgotten(
+    backend, crashed, monkeypatch
+):
+    job, _ = crashed
+    backend.storage.put(f"artifacts/{job.id}/0123456789abcdef", [b"stray"])
+    janitor.sweep_host(backend)
+
+    def away(*_):
+        raise StorageError("the bucket does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backend.storage, "delete", away)
+        janitor.sweep_service(backend)
+    assert backend.storage.keys(f"artifacts/{job.id}/") != []
+    janitor.sweep_service(backend)
+    assert backend.storage.keys(f"artifacts/{job.id}/") == []
 
 
 def test_bytes_of_a_log_that_no_row_counts_are_removed(backend, crashed):
     job, _ = crashed
     backend.storage.put(f"logs/{job.id}/setup-01234567", [b"stray"])
     janitor.sweep_host(backend)
+    janitor.sweep_service(backend)
     kept = backend.storage.keys(f"logs/{job.id}/")
     assert (len(kept), sealed_logs(backend, job.id)) == (4, 2)
     assert f"logs/{job.id}/setup-01234567" not in kept
@@ -316,6 +338,7 @@ def test_what_a_killed_upload_had_begun_is_removed(backend, crashed):
     begun.parent.mkdir(parents=True)
     begun.write_bytes(b"half")
     janitor.sweep_host(backend)
+    janitor.sweep_service(backend)
     assert not begun.exists()
 
 

@@ -285,6 +285,14 @@ def test_every_lost_job_is_ended(backend, lose_host, make_job, begin):
     assert statuses == ["failed", "failed", "pending", "pending"]
 
 
+def test_storage_that_is_slow_takes_little_of_the_janitors_time(backend, lose_host, monkeypatch):
+    lose_host()
+    monkeypatch.setattr(runs, "MOST_SECONDS", 0)
+    assert runs.expire_leases(backend) == []
+    monkeypatch.undo()
+    assert runs.expire_leases(backend) == [1]
+
+
 def test_when_nobody_heard_the_database_hosts_have_a_lease_to_be_heard_again(
     backend, lose_host, fetch
 ):
