@@ -6,6 +6,7 @@ write that fails leaves nothing to be seen. Knows nothing of jobs or of who may 
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import os
 from collections.abc import Iterable, Iterator
@@ -121,16 +122,29 @@ class Storage:
         through and leaves the key as it was. They may not come from a storage: while the library
         takes them, it cannot be asked."""
         measured = _Measured(chunks)
+        rest = iter(measured)
+        head = _read(rest, WRITE_PART)
         with self._named(key):
-            obstore.put(
-                self._place.writing,
-                key,
-                iter(measured),
-                chunk_size=WRITE_PART,
-                max_concurrency=PARALLEL_PARTS,
-            )
+            if measured.size < WRITE_PART:
+                obstore.put(self._place.writing, key, head, use_multipart=False)
+            else:
+                self._put_in_parts(key, itertools.chain([head], rest))
             self._place.settle(key)
         return Stored(measured.size, measured.digest.digest())
+
+    def _put_in_parts(self, key: str, chunks: Iterator[bytes]) -> None:
+        obstore.put(
+            self._place.writing,
+            key,
+            chunks,
+            chunk_size=WRITE_PART,
+            max_concurrency=PARALLEL_PARTS,
+        )
+        # A server that was killed when it had begun the upload was asked for another.
+        try:
+            self._place.discard_unfinished(key)
+        except LIBRARY_ERRORS as error:
+            log.warning("what %s may have left is for the bucket's own rule: %s", key, error)
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """The bytes `start` (inclusive) to `end` (exclusive), which must lie inside the object.
@@ -183,6 +197,14 @@ class Storage:
             if bucket.NO_BUCKET not in str(error):
                 raise
             raise StorageError(f"{self._place.name_of(key)}: {bucket.said(error)}") from error
+
+
+def _read(chunks: Iterator[bytes], size: int) -> bytes:
+    """So many bytes, or a chunk more; fewer only if there are no more."""
+    head: list[bytes] = []
+    while sum(map(len, head)) < size and (chunk := next(chunks, None)) is not None:
+        head.append(chunk)
+    return b"".join(head)
 
 
 class _Measured:

@@ -175,6 +175,8 @@ def finish(
     A cancel that was accepted wins over any other end, so that its `{}` was never a lie. Raises
     Conflict when the job is no longer ours.
     """
+    if fault is Fault.SERVICE:
+        suspect_strays(session, run.job_id)
     try:
         not_cancelled = Job.cancel_requested.is_(None)
         end_job(session, run.job_id, status, run.is_ours, not_cancelled, cause=cause, fault=fault)

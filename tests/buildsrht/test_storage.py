@@ -184,6 +184,16 @@ def test_what_a_killed_writer_had_begun_is_removed_where_it_was_begun(place, tmp
     assert place.finished() == []
 
 
+@pytest.mark.parametrize("place", ["bucket"], indirect=True)
+def test_of_an_upload_that_was_begun_twice_as_its_server_died_nothing_is_left(place, tmp_path):
+    begin_to_write_and_die(place, tmp_path)
+    assert len(place.unfinished()) == 1
+
+    place.storage.put("jobs/1/key", [b"x" * 6_000_000])
+
+    assert (place.finished(), place.unfinished()) == (["jobs/1/key"], [])
+
+
 def test_keys_are_those_below_a_prefix(storage):
     for key in ("jobs/1/a", "jobs/1/b/c", "jobs/12/a"):
         storage.put(key, [b""])

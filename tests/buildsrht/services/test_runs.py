@@ -120,6 +120,14 @@ def test_a_run_ends_as_its_host_says(backend, run, fetch, status):
     assert job.finished is not None
 
 
+@pytest.mark.parametrize(("fault", "suspects"), [(Fault.SERVICE, 1), (Fault.BUILD, 0)])
+def test_what_a_run_could_not_finish_storing_is_looked_for(
+    backend, run, row_counts, fault, suspects
+):
+    finish(backend, run, JobStatus.FAILED, fault=fault)
+    assert row_counts()["lost_job"] == suspects
+
+
 def test_an_accepted_cancel_wins_over_any_other_end(backend, run, owner, fetch):
     jobs.cancel(backend, 1, owner)
 
