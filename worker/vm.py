@@ -227,7 +227,8 @@ class Vm:
         except subprocess.TimeoutExpired:
             return Loss("it stopped answering", was_killed=False)
         if words := self._console.last_words():
-            return Loss(words, was_killed=False, report=self._console.report())
+            misled = self._console.was_misled()
+            return Loss(words, was_killed=misled, report=self._console.report())
         ended = f"QEMU ended with status {status}. {self._last_error()}".rstrip()
         return Loss(ended, was_killed=status != 0)
 

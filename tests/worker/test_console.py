@@ -7,7 +7,10 @@ import pytest
 from worker.console import CONSOLE_BYTES, REPORT_LINES, Console
 
 BOOT = b"[    0.000000] Linux version 6.12\r\n"
-PANIC = b"[   12.1] int3: 0000 [#1]\r\n[   12.2] Kernel panic - not syncing: Fatal exception\r\n"
+PANIC = (
+    b"[   12.1] sysrq: Trigger a crash\r\n[   12.2] Kernel panic - not syncing: Fatal exception\r\n"
+)
+STALE = b"[   12.0] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI\r\n"
 
 
 @pytest.fixture
@@ -34,6 +37,13 @@ def heard():
 )
 def test_it_knows_why_a_guest_ended_if_its_kernel_said_so(heard, said, meaning):
     assert heard(said).last_words() == meaning
+
+
+def test_a_kernel_that_its_emulation_has_misled_is_not_to_blame(heard):
+    assert heard(BOOT + STALE + PANIC).was_misled()
+    assert "emulated" in heard(BOOT + STALE + PANIC).last_words()
+    assert not heard(BOOT + PANIC).was_misled()
+    assert not heard(BOOT + STALE).was_misled()
 
 
 def test_of_a_panic_it_reports_what_the_kernel_said_around_it(heard):

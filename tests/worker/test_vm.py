@@ -179,6 +179,16 @@ def test_a_guest_that_ends_by_itself_is_noticed_within_ten_seconds(boot_real, sc
         assert time.monotonic() - begin < 10
 
 
+def test_a_kernel_that_its_emulation_has_misled_is_not_its_builds_fault(boot_real):
+    oops = "echo '<0>Oops: int3: 0000 [#1]' | sudo tee /dev/kmsg"
+    with boot_real() as machine:
+        with pytest.raises(GuestLost):
+            run(machine, f"{oops}; echo c | sudo tee /proc/sysrq-trigger; sleep 60")
+        loss = machine.explain_loss()
+    assert loss.was_killed
+    assert "emulated" in loss.reason
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A directory with room for no more than 64 MiB."""
