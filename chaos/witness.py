@@ -37,7 +37,10 @@ def listening(address: str) -> Iterator[Witness]:
         timeout = 10
 
         def handle(self) -> None:
-            witness.note(self.rfile.readline(200).decode(errors="replace").strip())
+            said = self.rfile.readline(200)
+            # Whoever is killed before that has told of no task.
+            if said.endswith(b"\n"):
+                witness.note(said.decode(errors="replace").strip())
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
