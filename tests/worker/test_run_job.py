@@ -649,7 +649,7 @@ def test_a_cancel_while_a_task_runs_takes_effect_within_two_seconds(backend, mak
         jobs.cancel(backend, job.id, owner)
         wait_until(lambda: outcome_of(backend, job.id).status == JobStatus.CANCELLED)
         assert time.monotonic() - begin < 2
-        assert_nothing_is_left(backend)
+    assert_nothing_is_left(backend)
     outcome = outcome_of(backend, job.id)
     assert outcome.tasks == {"build": TaskStatus.FAILED, "never": TaskStatus.PENDING}
     assert outcome.logs["build"].endswith("\nThe job was cancelled.\n")
@@ -677,7 +677,7 @@ def test_a_cancel_while_the_machine_boots_takes_effect_within_two_seconds(
         jobs.cancel(backend, job.id, owner)
         wait_until(lambda: fetch(job.id).status == JobStatus.CANCELLED)
         assert time.monotonic() - begin < 2
-        assert_nothing_is_left(backend)
+    assert_nothing_is_left(backend)
 
 
 def test_a_job_that_was_cancelled_while_queued_is_not_run(backend, make_job, owner, fetch):

@@ -95,8 +95,8 @@ def test_commands_of_a_log_are_found(client, job, write_log, monkeypatch):
 
 
 def test_all_logs_are_searched_in_their_order(client, job, write_log):
-    write_log(job, None, b"made\n", seal=True)
-    write_log(job, "build", b"+ make\nnone\nMade & done\n")
+    write_log(job, None, b"made\n")
+    write_log(job, "build", b"+ make\nnone\nMade & done\n", seal=True)
 
     found = client.get(f"/query/log/{job.id}/search?q=made").json
 
