@@ -87,7 +87,8 @@ def numbers(first: int, last: int) -> str:
 
 
 def expect_in_box(page: Page, number: int, task: str = "build") -> None:
-    """This line is there, and within the box of its log."""
+    """This line is there, and within the box of its log, which scripts have taken over."""
+    expect(log_of(page, task)).to_have_class(re.compile(r"\blive\b"))
     expect(line(page, number, task)).not_to_be_empty()
     page.wait_for_function(
         """([name, number]) => {
