@@ -26,6 +26,7 @@ from buildsrht.services.ssh_keys import add_key
 from buildsrht.services.users import ensure_user
 from tests.whole_service import whole_service
 from tests.worker.conftest import FIRST_MIRROR, IMAGE, own_addresses
+from tests.worker.outcome import keys_that_stay
 from tests.worker.repositories import git, make_repository, serving
 from worker.janitor import pids_naming
 
@@ -213,16 +214,13 @@ def assert_nothing_is_left(service):
     # A run's directory begins with the number of its job.
     assert [pid for digit in string.digits for pid in pids_naming(f"{work}/{digit}")] == []
     # RQ takes a moment to forget a job that has just returned.
-    service.wait_until(lambda: not job_keys(service), seconds=10)
+    service.wait_until(lambda: not keys_of_jobs(service), seconds=10)
 
 
-def job_keys(service) -> list[bytes]:
+def keys_of_jobs(service) -> list[str]:
     """Keys in Redis that are about some job; RQ keeps others about its workers."""
-    return [
-        key
-        for key in service.backend.redis.scan_iter()
-        if b"job-" in key or key.startswith(b"buildsrht:")
-    ]
+    redis = service.backend.redis
+    return [*keys_that_stay(redis), *map(bytes.decode, redis.scan_iter("*job-*"))]
 
 
 # --- a failed build is looked into ----------------------------------------------------------------
