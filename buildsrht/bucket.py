@@ -39,6 +39,8 @@ WRITE_PATIENCE = timedelta(seconds=60)
 LONGEST_PAUSE = timedelta(seconds=5)
 # Bounds by time, not by number.
 MANY = 1000
+# Of a request of our own.
+TRIES = 5
 # A reader may take as long as they like, no request may. So a piece is a request.
 READ_PIECE = 1024 * 1024
 NO_BUCKET = "<Code>NoSuchBucket</Code>"
@@ -92,12 +94,12 @@ class Bucket:
     def name_of(self, key: str) -> str:
         return f"{self._settings.url.rstrip('/')}/{key}"
 
-    def check(self) -> None:
-        """Raises OperatorError if the bucket is not there or not ours, OSError if nobody says."""
-        with self._session() as session:
-            answer = self._ask(
-                session, "GET", "", {"list-type": "2", "max-keys": "1", "prefix": self._prefix}
-            )
+    def check(self, within: float | None = None) -> None:
+        """Raises OperatorError if the bucket is not there or not ours, OSError if nobody says.
+        It is asked patiently, or once and to answer `within` that many seconds."""
+        query = {"list-type": "2", "max-keys": "1", "prefix": self._prefix}
+        with self._session(TRIES if within is None else 1) as session:
+            answer = self._ask(session, "GET", "", query, within or READ_SECONDS)
         if answer.ok:
             return
         code = _text_of(answer, "Code")
@@ -159,12 +161,12 @@ class Bucket:
                 "upload-id-marker": page.findtext("{*}NextUploadIdMarker", default=""),
             }
 
-    def _session(self) -> requests.Session:
+    def _session(self, tries: int = TRIES) -> requests.Session:
         session = requests.Session()
         # Neither a proxy nor a password of the environment's.
         session.trust_env = False
         retries = Retry(
-            total=4,
+            total=tries - 1,
             backoff_factor=0.2,
             status_forcelist=(500, 502, 503, 504),
             allowed_methods=("GET", "DELETE"),
@@ -175,7 +177,12 @@ class Bucket:
         return session
 
     def _ask(
-        self, session: requests.Session, method: str, key: str, query: dict[str, str]
+        self,
+        session: requests.Session,
+        method: str,
+        key: str,
+        query: dict[str, str],
+        seconds: float = READ_SECONDS,
     ) -> requests.Response:
         # The signature is over these very bytes.
         written = "&".join(f"{quote(k, safe='')}={quote(query[k], safe='')}" for k in sorted(query))
@@ -183,7 +190,7 @@ class Bucket:
             method,
             f"{self._address}/{quote(key)}?{written}",
             auth=self._auth,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=(min(CONNECT_SECONDS, seconds), seconds),
         )
 
 

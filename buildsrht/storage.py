@@ -30,6 +30,7 @@ READ_CHUNK = 256 * 1024
 # Parts are buffered before they are written, so this bounds the memory of one upload.
 WRITE_PART = 5 * 1024 * 1024
 PARALLEL_PARTS = 2
+START_SECONDS = 2
 LIBRARY_ERRORS = (BaseError, RequestException)
 
 
@@ -57,7 +58,7 @@ class Directory:
     def name_of(self, key: str) -> str:
         return str(self._path / key)
 
-    def check(self) -> None:
+    def check(self, within: float | None = None) -> None:
         """It was made, so it is there."""
 
     def settle(self, key: str) -> None:
@@ -98,9 +99,10 @@ def open_storage(settings: config.Storage) -> "Storage":
 
 def require_usable(settings: config.Storage) -> None:
     """Raise OperatorError, which names the option, if storage cannot be used as it is configured.
-    A server that is away now is no reason not to start: it may be back before anybody needs it."""
+    A server that is away now is no reason not to start, nor to wait: it may be back before anybody
+    needs it."""
     try:
-        open_storage(settings).check()
+        open_storage(settings).check(within=START_SECONDS)
     except StorageError as error:
         log.warning("storage does not answer: %s", error)
 
@@ -111,11 +113,12 @@ class Storage:
     def __init__(self, place: Directory | Bucket):
         self._place = place
 
-    def check(self) -> None:
+    def check(self, within: float | None = None) -> None:
         """Raises OperatorError if the bucket is missing or refuses us, StorageError if its server
-        is away. Safe before a fork, as nothing else here is."""
+        is away: after some tries, or if it has not answered the first `within` so many seconds.
+        Safe before a fork, as nothing else here is."""
         with self._named(""):
-            self._place.check()
+            self._place.check(within)
 
     def put(self, key: str, chunks: Iterable[bytes]) -> Stored:
         """Keep `chunks` under `key`, replacing what was there. An error in `chunks` passes

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -89,6 +90,41 @@ def test_a_server_that_is_away_is_no_reason_not_to_start(chosen, caplog):
     storage.require_usable(replace(chosen, endpoint="http://127.0.0.1:1"))
 
     assert f"storage does not answer: {chosen.url}/" in caplog.text
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", None])
+def test_a_server_that_is_in_trouble_is_asked_once_at_start(chosen, caplog, monkeypatch, answer):
+    monkeypatch.setattr(storage, "START_SECONDS", 0.2)
+    with asked(answer) as (endpoint, times):
+        storage.require_usable(replace(chosen, endpoint=endpoint))
+
+    assert times() == 1
+    assert f"storage does not answer: {chosen.url}/" in caplog.text
+
+
+@contextmanager
+def asked(answer: bytes | None):
+    """The address of a server that says this to whoever asks, or says nothing and stays; and how
+    often it was asked."""
+    asking = []
+
+    def serve(listener):
+        with suppress(OSError):
+            while True:
+                asking.append(listener.accept()[0])
+                asking[-1].recv(65536)
+                if answer is not None:
+                    asking[-1].sendall(answer)
+                    asking[-1].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", lambda: len(asking)
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for each in asking:
+        each.close()
 
 
 # what is said
