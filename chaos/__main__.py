@@ -107,19 +107,24 @@ def _strike(name: str, hit: Fleet, facts: Facts, rng: random.Random) -> Blow | N
 
 
 def _measure(name: str, damage: Damage, hit: Fleet, facts: Facts, begun: float) -> Blow:
-    """Until the runs that were hit are seen to, what was broken is mended, and the queue moves."""
+    """Until the runs that were hit are seen to, what was broken is mended, and the queue moves.
+
+    How long a killed PostgreSQL takes to recover is its disk's affair, and nobody can take a job
+    meanwhile: the queue stands still from the first answer on that says so.
+    """
     mending = threading.Thread(target=damage.mend)
     mending.start()
     others = [host.name for host in hit.hosts if host.name != damage.host]
     unresolved, resolved = list(damage.victims), None
     stood_still, stands_since = 0.0, None
-    while (now := time.monotonic()) < begun + RECOVERY_SECONDS:
+    while time.monotonic() < begun + RECOVERY_SECONDS:
         unresolved = [run for run in unresolved if facts.still_runs(run)]
         if damage.victims and not unresolved and resolved is None:
             resolved = time.monotonic() - begun
         if facts.is_waiting_in_vain(others, SLOTS):
+            now = time.monotonic()
             stands_since = stands_since or now
-            stood_still = max(stood_still, time.monotonic() - stands_since)
+            stood_still = max(stood_still, now - stands_since)
         else:
             stands_since = None
         if not (unresolved or stands_since or mending.is_alive()):
